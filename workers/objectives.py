@@ -1,0 +1,135 @@
+"""From the name of an objective to the thing that trains: built-in ones and a user's own function.
+
+A user's function takes the `TrialSpec` and either returns a number or a mapping of metrics, or is a generator
+that yields such a mapping (or an `EpochReport`) after every epoch. A single number is reported as the metric
+`fitness`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from typing import Any, SupportsFloat, cast
+
+from evolve.exceptions import InputError
+from evolve.trial import EpochReport, FailureKind, Objective, TrialFailed, TrialResult, TrialSpec, TrialStream
+
+BUILT_IN: Mapping[str, str] = {
+    "yolo12": "workers.yolo12:YoloObjective",
+    "synthetic": "workers.synthetic:SyntheticObjective",
+}
+
+
+def resolve_objective(name: str) -> Objective:
+    """The objective of this name.
+
+    Args:
+        name: A built-in objective (`yolo12`, `synthetic`) or `package.module:function`. The module is
+            imported, so the name must come from a person who may run code here. It is looked for in the current
+            directory as well. The attribute may also be an `Objective`, or a class of one without arguments.
+
+    Raises:
+        InputError: if there is no such module or attribute, its import fails, or it cannot be called.
+    """
+    module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
+    if not (colon and module_name and attribute):
+        known = ", ".join(BUILT_IN)
+        raise InputError(f"objective: must be {known} or package.module:function, but got {name!r}")
+    found = getattr(_import(name, module_name), attribute, None)
+    if found is None:
+        raise InputError(f"objective: {name}: module {module_name} has no {attribute!r}; check the name")
+    if inspect.isclass(found):
+        found = found()
+    if callable(getattr(found, "run", None)):
+        return cast("Objective", found)
+    if not callable(found):
+        raise InputError(f"objective: {name}: must be a function, but got {type(found).__name__}")
+    return FunctionObjective(found, name)
+
+
+def _import(name: str, module_name: str) -> Any:
+    # A console script has its own folder on the path, not the user's.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"objective: {name}: no module named {error.name!r} here; run from its folder or install it"
+            ) from error
+        raise InputError(
+            f"objective: {name}: importing it failed: {error}; install what is missing"
+        ) from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        summary = str(error).split("\n", 1)[0]
+        raise InputError(
+            f"objective: {name}: importing it failed: {type(error).__name__}: {summary}"
+        ) from error
+
+
+class FunctionObjective:
+    """Makes an `Objective` of a user's function."""
+
+    def __init__(self, function: Callable[[TrialSpec], Any], name: str) -> None:
+        self._function = function
+        self._name = name
+
+    def run(self, spec: TrialSpec) -> TrialStream:
+        """Call the function; see `evolve.trial.Objective.run`."""
+        started = time.monotonic()
+        outcome: Any = self._function(spec)
+        epochs = 0
+        if isinstance(outcome, Generator):
+            last, epochs, outcome = yield from self._follow(outcome, spec, started)
+            outcome = last if outcome is None else outcome
+        seconds = time.monotonic() - started
+        if isinstance(outcome, TrialResult):
+            return replace(outcome, seconds=outcome.seconds or seconds, epochs=outcome.epochs or epochs)
+        return TrialResult(self._metrics(outcome), dict(spec.params), epochs=epochs, seconds=seconds)
+
+    def _follow(
+        self, stream: Generator[Any, None, Any], spec: TrialSpec, started: float
+    ) -> Generator[EpochReport, None, tuple[Mapping[str, float] | None, int, Any]]:
+        """Pass the reports on; return the last metrics, the number of epochs, what the stream returned."""
+        asked = spec.settings.get("epochs")
+        metrics: Mapping[str, float] | None = None
+        epoch = 0
+        try:
+            while True:
+                try:
+                    item = next(stream)
+                except StopIteration as end:
+                    return metrics, epoch, end.value
+                epoch += 1
+                if isinstance(item, EpochReport):
+                    metrics, epoch = item.metrics, item.epoch
+                    yield item
+                else:
+                    metrics = self._metrics(item)
+                    epochs = max(epoch, asked) if isinstance(asked, int) else epoch
+                    yield EpochReport(epoch, epochs, metrics, time.monotonic() - started)
+        finally:
+            stream.close()
+
+    def _metrics(self, value: Any) -> dict[str, float]:
+        items = value if isinstance(value, Mapping) else {"fitness": value}
+        try:
+            return {str(key): _number(item) for key, item in items.items()}
+        except TypeError as error:
+            raise TrialFailed(
+                FailureKind.CODE,
+                f"{self._name}: must return or yield a number or a mapping of metric to number, "
+                f"but got {value!r:.80}",
+            ) from error
+
+
+def _number(value: object) -> float:
+    if isinstance(value, SupportsFloat):
+        return float(value)
+    raise TypeError(value)
