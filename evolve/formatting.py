@@ -1,0 +1,83 @@
+"""Words and figures as a person reads them: the same in the terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+
+from evolve.ledger.records import SearchRecord
+from evolve.trial import FailureKind
+
+MISSING = "–"  # noqa: RUF001 - an en dash stands where there is no value
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def clean(text: str) -> str:
+    """`text` on one line and without control characters, so that a name cannot drive the terminal."""
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split())
+    )
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A score with a fixed count of decimals, or a dash."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def compact(value: object) -> str:
+    """A parameter's value: floats to four significant digits, everything else cleaned."""
+    return f"{value:.4g}" if isinstance(value, float) else clean(str(value))
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units of a time span, e.g. `1 h 04 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    whole = max(0, round(seconds))
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR:02d} h"
+
+
+def metric_label(metric: str) -> str:
+    """`metrics/mAP50-95(B)` as people say it: `mAP50-95`."""
+    return clean(metric.replace("metrics/", "").replace("(B)", ""))
+
+
+def failure_label(kind: FailureKind | str) -> str:
+    """A failure kind in words, e.g. `out of memory`."""
+    return clean(str(kind)).replace("_", " ")
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 training`, `2 trainings`."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
+def gain(best: float | None, default: float | None) -> float | None:
+    """How far the best lies above the default configuration; None where either is unknown."""
+    return None if best is None or default is None else best - default
+
+
+def gain_text(best: float | None, default: float | None) -> str:
+    """The gain with its sign and, where it means something, in percent of the default's fitness."""
+    difference = gain(best, default)
+    if difference is None or default is None:
+        return MISSING
+    share = f" ({difference / default:+.1%})" if default > 0 else ""
+    return f"{difference:+.4f}{share}"
+
+
+def verdict(search: SearchRecord) -> str:
+    """What the search has to show for itself, in one honest sentence."""
+    if search.best_fitness is None:
+        return "no individual has been evaluated successfully"
+    if search.default_fitness is None:
+        return "the default configuration has no result, so there is no gain to state"
+    if search.best_fitness <= search.default_fitness:
+        return "no individual beat the default configuration"
+    return f"{gain_text(search.best_fitness, search.default_fitness)} over the default configuration"

@@ -1,0 +1,90 @@
+"""How a search looks while it runs: in place on a terminal, as lines in a log, or as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import IO, Literal, Protocol, TypeAlias
+
+from rich.console import Console
+
+from evolve.ledger.records import EventRecord, SearchRecord
+from evolve.progress_live import LiveProgress
+from evolve.progress_plain import PlainProgress
+
+ProgressMode: TypeAlias = Literal["live", "plain", "json"]
+
+
+class Progress(Protocol):
+    """The part of an observer (see `evolve.observers`) that a progress display plays."""
+
+    name: str
+
+    def handle(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
+        """Show a batch of events."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        ...
+
+
+def make_progress(
+    mode: ProgressMode,
+    total: int | None,
+    metric: str,
+    console: Console | None = None,
+    tracking: str | None = None,
+) -> Progress:
+    """The display for `mode`; `live` falls back to `plain` where the console is not a terminal.
+
+    Args:
+        mode: `live` redraws in place, `plain` prints what is notable, `json` an object for every event.
+        total: Individuals that the search will evaluate, or None where only a stop rule ends it.
+        metric: Name of the fitness, as the epoch reports have it.
+        console: Where to write; standard output by default.
+        tracking: Address of the MLflow page to point at, if there is one.
+    """
+    console = console or Console()
+    if mode == "json":
+        return JsonProgress(console.file)
+    if mode == "live" and console.is_terminal:
+        return LiveProgress(total, metric, console, tracking)
+    return PlainProgress(total, metric, console)
+
+
+class JsonProgress:
+    """One JSON object for every event, a line each, written at once."""
+
+    name = "progress"
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def handle(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
+        """Write a batch; numbers that JSON does not know (NaN, infinities) become null."""
+        for event in events:
+            line = {
+                "search": event.search_id,
+                "sequence": event.sequence,
+                "kind": event.kind.value,
+                "at": event.at,
+                "individual": event.individual,
+                "data": _finite(event.data),
+            }
+            self._stream.write(json.dumps(line, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Do nothing: the stream belongs to the caller."""
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,69 @@
+"""The last words of a run: what was found, what it cost, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from evolve.formatting import clean, count, duration, failure_label, metric_label, number, verdict
+from evolve.ledger.records import SearchRecord, SearchState
+
+_STATE_STYLES = {SearchState.COMPLETED: "bold green", SearchState.FAILED: "bold red"}
+
+
+def failures_text(failures: Mapping[str, int]) -> str:
+    """`2 out of memory, 1 diverged`, the most frequent first."""
+    ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{amount} {failure_label(kind)}" for kind, amount in ordered)
+
+
+def summary_lines(
+    search: SearchRecord, metric: str, failures: Mapping[str, int], elapsed: float | None
+) -> list[Text]:
+    """What to print when the driver lets go of `search`, a line each.
+
+    Args:
+        search: The record as it stands at the end.
+        metric: Name of the fitness.
+        failures: Failed individuals by kind, as far as this process saw them.
+        elapsed: Wall-clock seconds since the search first started.
+    """
+    lines = [_headline(search), _best(search, metric)]
+    cost = f"{count(search.trained, 'training')}, {count(search.evaluated, 'individual')}"
+    gpu = f", {duration(search.gpu_seconds)} of GPU" if search.gpu_seconds else ""
+    lines.append(_labelled("cost", f"{cost} in {duration(elapsed)}{gpu}"))
+    if search.failed:
+        kinds = failures_text(failures)
+        lines.append(
+            _labelled("failed", count(search.failed, "individual") + (f": {kinds}" if kinds else ""))
+        )
+    lines.append(_labelled("next", "  ".join(next_commands(search))))
+    return lines
+
+
+def next_commands(search: SearchRecord) -> list[str]:
+    """The commands that make sense from here."""
+    commands = [] if search.state.is_over else [f"evolve resume {search.id}"]
+    if search.best_individual is not None:
+        commands.append(f"evolve best {search.id}")
+    return [*commands, f"evolve report {search.id}"]
+
+
+def _headline(search: SearchRecord) -> Text:
+    line = Text.assemble((clean(search.name), "bold"), f" ({search.id}) ")
+    line.append(search.state.value, _STATE_STYLES.get(search.state, "bold yellow"))
+    if search.reason:
+        line.append(f": {clean(search.reason)}")
+    return line
+
+
+def _best(search: SearchRecord, metric: str) -> Text:
+    if search.best_individual is None:
+        return _labelled("best", verdict(search))
+    found = f"individual {search.best_individual}, {metric_label(metric)} {number(search.best_fitness)}"
+    return _labelled("best", f"{found}; {verdict(search)}")
+
+
+def _labelled(label: str, text: str) -> Text:
+    return Text.assemble((f"  {label:<7}", "dim"), text)
