@@ -35,7 +35,9 @@ def make_progress(
     total: int | None,
     metric: str,
     console: Console | None = None,
+    *,
     tracking: str | None = None,
+    since: float = 0.0,
 ) -> Progress:
     """The display for `mode`; `live` falls back to `plain` where the console is not a terminal.
 
@@ -45,13 +47,15 @@ def make_progress(
         metric: Name of the fitness, as the epoch reports have it.
         console: Where to write; standard output by default.
         tracking: Address of the MLflow page to point at, if there is one.
+        since: Events before this time (seconds since the epoch) are counted but not shown: the past of a
+            search that is resumed.
     """
     console = console or Console()
     if mode == "json":
-        return JsonProgress(console.file)
+        return JsonProgress(console.file, since)
     if mode == "live" and console.is_terminal:
-        return LiveProgress(total, metric, console, tracking)
-    return PlainProgress(total, metric, console)
+        return LiveProgress(total, metric, console, tracking=tracking, since=since)
+    return PlainProgress(total, metric, console, since)
 
 
 class JsonProgress:
@@ -59,12 +63,17 @@ class JsonProgress:
 
     name = "progress"
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], since: float = 0.0) -> None:
         self._stream = stream
+        self._since = since
+        self._sequence = 0
 
     def handle(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
         """Write a batch; numbers that JSON does not know (NaN, infinities) become null."""
         for event in events:
+            if event.sequence <= self._sequence or event.at < self._since:
+                continue
+            self._sequence = event.sequence
             line = {
                 "search": event.search_id,
                 "sequence": event.sequence,

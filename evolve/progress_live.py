@@ -25,8 +25,16 @@ class LiveProgress:
 
     name = "progress"
 
-    def __init__(self, total: int | None, metric: str, console: Console, tracking: str | None = None) -> None:
-        self._state = ProgressState(total)
+    def __init__(
+        self,
+        total: int | None,
+        metric: str,
+        console: Console,
+        *,
+        tracking: str | None = None,
+        since: float = 0.0,
+    ) -> None:
+        self._state = ProgressState(total, since)
         self._metric = metric
         self._console = console
         self._tracking = tracking
@@ -35,17 +43,15 @@ class LiveProgress:
 
     def handle(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
         """Take a batch of events into the display; the end of the search replaces it by a summary."""
-        if not events:
-            return
         with self._lock:
-            self._state.begin(search, events)
-            for event in events:
+            news = self._state.begin(search, events)
+            for event in news:
                 self._state.fold(event)
-        if self._state.just_finished(events):
+        if self._state.ends(news):
             self._stop()
             for line in summary_lines(search, self._metric, self._state.failures, self._state.elapsed):
                 self._console.print(line, soft_wrap=True)
-        elif self._live is None and not self._state.finished:
+        elif self._live is None and news and not self._state.finished:
             self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
 

@@ -18,8 +18,8 @@ class PlainProgress:
 
     name = "progress"
 
-    def __init__(self, total: int | None, metric: str, console: Console) -> None:
-        self._state = ProgressState(total)
+    def __init__(self, total: int | None, metric: str, console: Console, since: float = 0.0) -> None:
+        self._state = ProgressState(total, since)
         self._metric = metric_label(metric)
         self._console = console
         self._lines: dict[EventKind, Callable[[EventRecord], str]] = {
@@ -35,16 +35,14 @@ class PlainProgress:
 
     def handle(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
         """Print the lines of a batch; the summary after the last."""
-        if not events:
-            return
-        self._state.begin(search, events)
-        for event in events:
+        news = self._state.begin(search, events)
+        for event in news:
             self._state.fold(event)
             describe = self._lines.get(event.kind)
-            line = describe(event) if describe is not None else ""
+            line = describe(event) if describe is not None and self._state.is_news(event) else ""
             if line:
                 self._print(Text(line))
-        if self._state.just_finished(events):
+        if self._state.ends(news):
             for text in summary_lines(search, self._metric, self._state.failures, self._state.elapsed):
                 self._print(text)
 

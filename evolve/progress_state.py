@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from evolve.ledger.records import EventKind, EventRecord, SearchRecord
+from evolve.ledger.records import EventKind, EventRecord, SearchRecord, SearchState
 from evolve.trial import Json
 
 _WINDOW = 50
@@ -39,15 +39,18 @@ class RunningTrial:
 class ProgressState:
     """Folds events, one by one, into what a person wants to know.
 
-    The display may join a search that is half done (after a resume), so the counts start from the search's
-    record unless the events start at the very first.
+    Events may come twice. They may also begin in the middle of a search, whose record then gives the counts
+    to start from; or with the past of a resumed search, which is counted but not news.
 
     Args:
         total: Individuals that the search will evaluate, or None where only a stop rule ends it.
+        since: Events before this time (seconds since the epoch) are the past.
     """
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, since: float = 0.0) -> None:
         self.total = total
+        self._since = since
+        self._sequence = 0
         self.search: SearchRecord | None = None
         self.evaluated = 0
         self.generation = 0
@@ -77,12 +80,18 @@ class ProgressState:
             EventKind.NOTICE: self._noticed,
         }
 
-    def begin(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
-        """Take a batch's record, and stand where the search stood before the batch if it is the first."""
-        joining = self.search is None and events[0].sequence > 1
+    def begin(self, search: SearchRecord, events: Sequence[EventRecord]) -> list[EventRecord]:
+        """Take a batch's record and return those of its events that were not seen yet, to be folded."""
+        unseen = [event for event in events if event.sequence > self._sequence]
+        if unseen:
+            if self.search is None and unseen[0].sequence > 1:
+                self._join(search, unseen)
+            self._sequence = unseen[-1].sequence
         self.search = search
-        if not joining:
-            return
+        return unseen
+
+    def _join(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
+        """Stand where the search stood before these events."""
         told = [event for event in events if event.kind is EventKind.INDIVIDUAL_EVALUATED]
         self.evaluated = max(0, search.evaluated - len(told))
         self.default = search.default_fitness
@@ -99,9 +108,16 @@ class ProgressState:
         if handler is not None:
             handler(event)
 
-    def just_finished(self, events: Sequence[EventRecord]) -> bool:
-        """Whether the search came to its end within these events, which have been folded."""
-        return self.finished and any(event.kind is EventKind.SEARCH_FINISHED for event in events)
+    def is_news(self, event: EventRecord) -> bool:
+        """Whether this happened while somebody was watching."""
+        return event.at >= self._since
+
+    def ends(self, events: Sequence[EventRecord]) -> bool:
+        """Whether the driver let go of the search within these events, and has not taken it up again."""
+        over = self.search is not None and self.search.state not in (SearchState.RUNNING, SearchState.PAUSED)
+        return over and any(
+            event.kind is EventKind.SEARCH_FINISHED and self.is_news(event) for event in events
+        )
 
     @property
     def elapsed(self) -> float | None:

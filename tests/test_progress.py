@@ -195,6 +195,35 @@ def test_the_summary_comes_once_even_if_events_follow_it(story):
     assert output(screen).count("evolve report") == 1
 
 
+def test_the_past_of_a_resumed_search_is_counted_but_not_shown(story):
+    story.tell(EventKind.SEARCH_FINISHED, state="interrupted", reason="Ctrl-C")
+    resumed = story.tell(EventKind.SEARCH_STARTED, resumed=True)
+    story.evaluate(3, 0.43, previous=0.42)
+    texts = []
+    for mode in ("plain", "json"):
+        screen = console(200)
+        make_progress(mode, 10, METRIC, screen, since=resumed.at).handle(
+            search_record(evaluated=4), story.events
+        )
+        texts.append(output(screen).splitlines())
+    plain, lines = texts
+    assert plain[0] == "bottles (3f2a9c1b) resumed: 10 individuals, 3 already evaluated"
+    assert plain[1].startswith("[4/10")
+    assert plain[2].startswith("new best: individual 3")
+    assert len(plain) == 3
+    assert json.loads(lines[0])["sequence"] == resumed.sequence
+
+
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_events_told_twice_are_shown_once(story, mode):
+    screen = console(200)
+    progress = make_progress(mode, 10, METRIC, screen)
+    progress.handle(search_record(), story.events[:9])
+    first = output(screen)
+    progress.handle(search_record(), story.events[3:9])
+    assert output(screen) == first
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_live_fits_the_terminal_and_escapes_names(story, width):
     for individual in range(3, 40):
