@@ -1,0 +1,1 @@
+"""Alembic's environment: the schema's history, run by `evolve.ledger.schema` when a ledger is opened."""

@@ -1,0 +1,45 @@
+"""Who drives a search: `host:pid:started`, and whether that process is still alive."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+
+import psutil
+
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+_START_TOLERANCE = 2.0  # seconds; the time of boot, from which starts are counted, follows clock corrections
+
+
+def this_process() -> str:
+    """The identity of the calling process."""
+    return f"{_host()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether `owner` is a process of this host that is gone; False where that cannot be known."""
+    host, _, process = owner.partition(":")
+    pid, _, started = process.partition(":")
+    if host != _host() or not pid.isdigit():
+        return False
+    try:
+        candidate = psutil.Process(int(pid))
+        if candidate.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return bool(abs(candidate.create_time() - float(started)) > _START_TOLERANCE)
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.AccessDenied, ValueError):
+        return False
+
+
+@cache
+def _host() -> str:
+    # containers that share the host's name have process ids of their own, which say nothing about each other
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = _FIRST_PID_NAMESPACE
+    host = socket.gethostname().replace(":", "-")
+    return host if namespace == _FIRST_PID_NAMESPACE else f"{host}/{namespace[5:-1]}"

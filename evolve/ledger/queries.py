@@ -1,0 +1,165 @@
+"""Reading: every query, and how a row becomes a record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from evolve.exceptions import SearchNotFound
+from evolve.ledger.models import cursors, epochs, evaluations, events, individuals, searches
+from evolve.ledger.records import (
+    EpochRecord,
+    EvaluationRecord,
+    EventKind,
+    EventRecord,
+    IndividualRecord,
+    Request,
+    SearchRecord,
+    SearchState,
+)
+from evolve.trial import FailureKind, TrialState
+
+_PREFIX = 4  # an abbreviated id has at least this many characters
+
+_PRIVATE = {"ordinal", "lease_token", "lease_since", "last_event"}
+_SEARCH = select(*(column for column in searches.c if column.name not in _PRIVATE))
+
+
+def search(connection: Connection, ref: str) -> SearchRecord:
+    """The search of this id, unique beginning of an id, or name (the newest one of it).
+
+    Raises:
+        SearchNotFound: None, or several ids begin like this.
+    """
+    found = _rows(connection, _SEARCH.where(searches.c.id == ref))
+    if not found and len(ref) >= _PREFIX:
+        found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
+    if len(found) != 1:
+        named = _SEARCH.where(searches.c.name == ref).order_by(searches.c.ordinal.desc()).limit(1)
+        ambiguous, found = bool(found), _rows(connection, named)
+        if not found and ambiguous:
+            raise SearchNotFound(
+                f"search {ref}: several ids begin like this; `evolve list` shows them in full"
+            )
+    if not found:
+        raise SearchNotFound(f"search {ref}: no search has this id or name; `evolve list` shows all of them")
+    return _search_record(found[0])
+
+
+def search_list(
+    connection: Connection,
+    *,
+    name: str | None,
+    states: Collection[SearchState] | None,
+    limit: int,
+    offset: int,
+) -> list[SearchRecord]:
+    """Searches, newest first."""
+    query = _SEARCH.order_by(searches.c.ordinal.desc()).limit(limit).offset(offset)
+    if name is not None:
+        query = query.where(searches.c.name == name)
+    if states is not None:
+        query = query.where(searches.c.state.in_([str(state) for state in states]))
+    return [_search_record(row) for row in _rows(connection, query)]
+
+
+def individual_list(
+    connection: Connection,
+    search_id: str,
+    *,
+    generation: int | None,
+    numbers: Collection[int] | None,
+    limit: int | None,
+    offset: int,
+) -> list[IndividualRecord]:
+    """Individuals by number."""
+    query = select(individuals).where(individuals.c.search_id == search_id)
+    if generation is not None:
+        query = query.where(individuals.c.generation == generation)
+    if numbers is not None:
+        query = query.where(individuals.c.number.in_(list(numbers)))
+    if limit is not None or offset:
+        query = query.limit(-1 if limit is None else limit).offset(offset)
+    return [_individual_record(row) for row in _rows(connection, query.order_by(individuals.c.number))]
+
+
+def history(connection: Connection, search_id: str) -> list[IndividualRecord]:
+    """Individuals with a verdict, in the order in which it was told."""
+    query = select(individuals).where(individuals.c.search_id == search_id, individuals.c.told.is_not(None))
+    return [_individual_record(row) for row in _rows(connection, query.order_by(individuals.c.told))]
+
+
+def evaluation_list(connection: Connection, search_id: str, individual: int | None) -> list[EvaluationRecord]:
+    """Evaluations by individual and attempt."""
+    query = select(evaluations).where(evaluations.c.search_id == search_id)
+    if individual is not None:
+        query = query.where(evaluations.c.individual == individual)
+    query = query.order_by(evaluations.c.individual, evaluations.c.attempt)
+    return [_evaluation_record(row) for row in _rows(connection, query)]
+
+
+def epoch_list(connection: Connection, search_id: str, individual: int | None) -> list[EpochRecord]:
+    """Epochs by individual, attempt and epoch."""
+    query = select(epochs).where(epochs.c.search_id == search_id)
+    if individual is not None:
+        query = query.where(epochs.c.individual == individual)
+    query = query.order_by(epochs.c.individual, epochs.c.attempt, epochs.c.epoch)
+    return [_epoch_record(row) for row in _rows(connection, query)]
+
+
+def event_list(connection: Connection, search_id: str, after: int, limit: int) -> list[EventRecord]:
+    """Events after a sequence number, oldest first."""
+    query = select(events).where(events.c.search_id == search_id, events.c.sequence > after)
+    return [_event_record(row) for row in _rows(connection, query.order_by(events.c.sequence).limit(limit))]
+
+
+def cursor(connection: Connection, observer: str, search_id: str) -> int:
+    """The last event that an observer has handled, 0 before the first."""
+    query = select(cursors.c.sequence).where(cursors.c.observer == observer, cursors.c.search_id == search_id)
+    return connection.scalar(query) or 0
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _search_record(row: dict[str, Any]) -> SearchRecord:
+    row["state"] = SearchState(row["state"])
+    row["request"] = None if row["request"] is None else Request(row["request"])
+    return SearchRecord(**row)
+
+
+def _individual_record(row: dict[str, Any]) -> IndividualRecord:
+    for name in ("genome", "parents", "operators"):
+        row[name] = tuple(row[name])
+    _restore_verdict(row)
+    return IndividualRecord(**row)
+
+
+def _evaluation_record(row: dict[str, Any]) -> EvaluationRecord:
+    row["notes"] = tuple(row["notes"])
+    _restore_verdict(row)
+    return EvaluationRecord(**row)
+
+
+def _restore_verdict(row: dict[str, Any]) -> None:
+    row["state"] = TrialState(row["state"])
+    row["failure"] = None if row["failure"] is None else FailureKind(row["failure"])
+    row["metrics"] = _floats(row["metrics"])
+
+
+def _epoch_record(row: dict[str, Any]) -> EpochRecord:
+    del row["search_id"]
+    row["metrics"] = _floats(row["metrics"])
+    return EpochRecord(**row)
+
+
+def _event_record(row: dict[str, Any]) -> EventRecord:
+    row["kind"] = EventKind(row["kind"])
+    return EventRecord(**row)
+
+
+def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,330 @@
+"""What a driver writes: each method changes rows and appends its event in one and the same transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, outerjoin, select, update
+
+from evolve.exceptions import LedgerError
+from evolve.ledger.models import epochs, evaluations, event_row, events, individuals, searches, upsert
+from evolve.ledger.records import EventKind, IndividualRecord, SearchState
+from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
+
+RUNNING_TOTALS = (
+    "state",
+    "reason",
+    "owner",
+    "last_event",
+    "started_at",
+    "finished_at",
+    "evaluated",
+    "trained",
+    "failed",
+    "gpu_seconds",
+    "trial_seconds",
+    "best_individual",
+    "best_fitness",
+    "default_fitness",
+)
+"""Columns of the search row that a transaction reads at its beginning and writes back at its end."""
+
+_UNFINISHED = [str(state) for state in TrialState if not state.is_finished]
+
+# Built once: SQLAlchemy compiles them at their first use. Parameters that name a column become its new value.
+_WRITE_TOTALS = update(searches).where(searches.c.id == bindparam("b_search"))
+_CHANGE_INDIVIDUAL = update(individuals).where(
+    individuals.c.search_id == bindparam("b_search"), individuals.c.number == bindparam("b_individual")
+)
+_VERDICT = _CHANGE_INDIVIDUAL.where(individuals.c.told.is_(None))
+_THIS_EVALUATION = and_(
+    evaluations.c.search_id == bindparam("b_search"),
+    evaluations.c.individual == bindparam("b_individual"),
+    evaluations.c.attempt == bindparam("b_attempt"),
+)
+_CHANGE_EVALUATION = update(evaluations).where(_THIS_EVALUATION, evaluations.c.state.in_(_UNFINISHED))
+_PROGRESS = (
+    select(evaluations.c.started_at, func.max(epochs.c.epoch), func.max(epochs.c.seconds))
+    .select_from(outerjoin(evaluations, epochs))
+    .where(_THIS_EVALUATION)
+    .group_by(evaluations.c.started_at)
+)
+
+
+class Transaction:
+    """Made by `Lease.transaction`, which holds the search row locked until the end.
+
+    Every time is the moment at which the transaction began, on the database's clock. Events wait in memory
+    and are written, numbered, at the end.
+    """
+
+    def __init__(self, connection: Connection, search_id: str, totals: dict[str, Any], at: float) -> None:
+        self._connection = connection
+        self._search_id = search_id
+        self._totals = totals
+        self._at = at
+        self._events: list[dict[str, Any]] = []
+
+    def start(self, *, resumed: bool) -> None:
+        """The driver runs the search now."""
+        self._totals.update(state=SearchState.RUNNING, reason="", finished_at=None)
+        if self._totals["started_at"] is None:
+            self._totals["started_at"] = self._at
+        self._append(EventKind.SEARCH_STARTED, owner=self._totals["owner"], resumed=resumed)
+
+    def pause(self, reason: str) -> None:
+        """The driver starts nothing new until `unpause`."""
+        self._totals.update(state=SearchState.PAUSED, reason=reason)
+        self._append(EventKind.SEARCH_PAUSED, reason=reason)
+
+    def unpause(self, reason: str) -> None:
+        """The driver goes on."""
+        self._totals.update(state=SearchState.RUNNING, reason="")
+        self._append(EventKind.SEARCH_UNPAUSED, reason=reason)
+
+    def propose(self, individual: IndividualRecord) -> None:
+        """Record a newborn; of the record, all that is known at birth is kept."""
+        self._connection.execute(
+            insert(individuals),
+            {
+                "search_id": self._own(individual.search_id),
+                "number": individual.number,
+                "generation": individual.generation,
+                "state": TrialState.PENDING,
+                "key": individual.key,
+                "genome": individual.genome,
+                "params": individual.params,
+                "parents": individual.parents,
+                "operators": individual.operators,
+                "origins": individual.origins,
+                "metrics": {},
+            },
+        )
+        self._append(EventKind.INDIVIDUAL_PROPOSED, individual.number, generation=individual.generation)
+
+    def submit(self, spec: TrialSpec) -> None:
+        """Record a new attempt, pending; there is no event until it starts."""
+        self._connection.execute(
+            insert(evaluations),
+            {
+                "search_id": self._own(spec.search_id),
+                "individual": spec.individual,
+                "attempt": spec.attempt,
+                "state": TrialState.PENDING,
+                "seed": spec.seed,
+                "epochs": spec.settings.get("epochs", 0),
+                "created_at": self._at,
+                "requested": {**spec.settings, **spec.params},
+                "effective": {},
+                "differences": {},
+                "metrics": {},
+                "notes": (),
+            },
+        )
+        self._set_individual(spec.individual, state=TrialState.PENDING, attempts=spec.attempt)
+
+    def started(self, individual: int, attempt: int, worker: str) -> None:
+        """The attempt has a worker."""
+        self._set_evaluation(
+            individual, attempt, state=TrialState.RUNNING, started_at=self._at, worker=worker
+        )
+        self._set_individual(individual, state=TrialState.RUNNING)
+        self._append(EventKind.TRIAL_STARTED, individual, attempt=attempt, worker=worker)
+
+    def reported(self, individual: int, attempt: int, report: EpochReport) -> None:
+        """An epoch is over; one that is trained again after a recovery replaces its first report."""
+        metrics = _floats(report.metrics)
+        self._connection.execute(
+            upsert(self._connection, epochs),
+            {
+                "search_id": self._search_id,
+                "individual": individual,
+                "attempt": attempt,
+                "epoch": report.epoch,
+                "seconds": report.seconds,
+                "metrics": metrics,
+            },
+        )
+        self._append(
+            EventKind.EPOCH_REPORTED,
+            individual,
+            attempt=attempt,
+            epoch=report.epoch,
+            epochs=report.epochs,
+            metrics=metrics,
+            seconds=report.seconds,
+        )
+
+    def completed(self, individual: int, attempt: int, result: TrialResult) -> None:
+        """The attempt trained to its end."""
+        self._finish(
+            individual,
+            attempt,
+            TrialState.COMPLETED,
+            seconds=result.seconds,
+            gpu_seconds=result.gpu_seconds,
+            epochs_trained=result.epochs,
+            effective=result.effective,
+            differences=result.differences,
+            metrics=_floats(result.metrics),
+            weights=result.weights,
+            notes=result.notes,
+        )
+        self._totals["trained"] += 1
+        self._append(
+            EventKind.TRIAL_COMPLETED,
+            individual,
+            attempt=attempt,
+            seconds=result.seconds,
+            gpu_seconds=result.gpu_seconds,
+            differences=result.differences,
+        )
+
+    def failed(
+        self, individual: int, attempt: int, failure: Failure, *, retry: bool, gpus: float = 0.0
+    ) -> None:
+        """The attempt failed.
+
+        Args:
+            individual: Its number.
+            attempt: Its attempt.
+            failure: What went wrong.
+            retry: Whether another attempt will follow.
+            gpus: The share of a GPU that it held, for the total of GPU seconds.
+        """
+        self._finish(
+            individual,
+            attempt,
+            TrialState.FAILED,
+            failure=failure.kind,
+            failure_message=failure.message,
+            failure_details=failure.details,
+            **self._spent(individual, attempt, gpus),
+        )
+        self._totals["failed"] += 1
+        self._append(
+            EventKind.TRIAL_FAILED,
+            individual,
+            attempt=attempt,
+            kind=failure.kind,
+            message=failure.message,
+            retry=retry,
+        )
+
+    def stopped(self, individual: int, attempt: int, *, gpus: float = 0.0) -> None:
+        """The search stopped the attempt; `gpus` as in `failed`."""
+        self._finish(individual, attempt, TrialState.STOPPED, **self._spent(individual, attempt, gpus))
+        self._append(EventKind.TRIAL_STOPPED, individual, attempt=attempt)
+
+    def interrupted(self, individual: int, attempt: int, *, gpus: float = 0.0) -> None:
+        """The attempt was lost with its driver or worker, possibly long ago; `gpus` as in `failed`."""
+        spent = self._spent(individual, attempt, gpus, until_now=False)
+        self._finish(individual, attempt, TrialState.INTERRUPTED, **spent)
+        self._append(EventKind.TRIAL_INTERRUPTED, individual, attempt=attempt)
+
+    def evaluated(
+        self,
+        individual: int,
+        *,
+        state: TrialState,
+        fitness: float | None,
+        metrics: Mapping[str, float] | None = None,
+        failure: FailureKind | None = None,
+        reused_from: int | None = None,
+    ) -> int:
+        """Record the final verdict on an individual; only a completed one can be the best.
+
+        Returns:
+            Its position in the order in which verdicts are told to the search, from 0.
+
+        Raises:
+            LedgerError: It is unknown or has its verdict already.
+            ValueError: `fitness` is not finite; a failure has none.
+        """
+        if fitness is not None and not math.isfinite(fitness):
+            raise ValueError(f"fitness must be finite or None, but got {fitness}")
+        told: int = self._totals["evaluated"]
+        values = {"state": state, "fitness": fitness, "failure": failure, "reused_from": reused_from}
+        changed = self._connection.execute(
+            _VERDICT, {**self._key(individual), **values, "told": told, "metrics": _floats(metrics or {})}
+        )
+        self._require(changed.rowcount, f"individual {individual} is unknown or has its verdict already")
+        self._totals["evaluated"] = told + 1
+        self._append(EventKind.INDIVIDUAL_EVALUATED, individual, **values)
+        if fitness is not None and state is TrialState.COMPLETED:
+            self._compare(individual, fitness)
+        return told
+
+    def generation_finished(self, generation: int, statistics: Mapping[str, Json]) -> None:
+        """Every individual of a generation has its verdict."""
+        self._append(EventKind.GENERATION_FINISHED, **{**statistics, "generation": generation})
+
+    def notice(self, message: str) -> None:
+        """Something that a person should know."""
+        self._append(EventKind.NOTICE, message=message)
+
+    def flush(self) -> None:
+        """Write the totals and the events; called once by the lease."""
+        self._connection.execute(_WRITE_TOTALS, {"b_search": self._search_id, **self._totals})
+        if self._events:
+            self._connection.execute(insert(events), self._events)
+
+    def _append(self, kind: EventKind, individual: int | None = None, /, **data: object) -> None:
+        self._totals["last_event"] += 1
+        sequence = self._totals["last_event"]
+        self._events.append(
+            event_row(self._search_id, sequence, kind, self._at, individual=individual, data=data)
+        )
+
+    def _compare(self, individual: int, fitness: float) -> None:
+        if individual == 0:
+            self._totals["default_fitness"] = fitness
+        previous = self._totals["best_fitness"]
+        if previous is None or fitness > previous:
+            self._totals.update(best_individual=individual, best_fitness=fitness)
+            self._append(EventKind.NEW_BEST, individual, fitness=fitness, previous=previous)
+
+    def _finish(self, individual: int, attempt: int, state: TrialState, **values: Any) -> None:
+        self._set_evaluation(individual, attempt, state=state, finished_at=self._at, **values)
+        self._set_individual(individual, state=state)
+        self._totals["trial_seconds"] += values["seconds"]
+        self._totals["gpu_seconds"] += values["gpu_seconds"]
+
+    def _spent(
+        self, individual: int, attempt: int, gpus: float, *, until_now: bool = True
+    ) -> dict[str, float]:
+        """What an attempt without a result has cost; unless `until_now`, as far as its last report tells."""
+        row = self._connection.execute(_PROGRESS, {**self._key(individual), "b_attempt": attempt}).first()
+        started_at, epoch, seconds = row or (None, None, None)
+        seconds = seconds or 0.0
+        if until_now and started_at is not None:
+            seconds = max(seconds, self._at - started_at)
+        return {"seconds": seconds, "gpu_seconds": seconds * gpus, "epochs_trained": epoch or 0}
+
+    def _set_evaluation(self, individual: int, attempt: int, **values: Any) -> None:
+        changed = self._connection.execute(
+            _CHANGE_EVALUATION, {**self._key(individual), "b_attempt": attempt, **values}
+        )
+        self._require(changed.rowcount, f"evaluation {individual}.{attempt} is unknown or finished")
+
+    def _set_individual(self, individual: int, **values: Any) -> None:
+        changed = self._connection.execute(_CHANGE_INDIVIDUAL, {**self._key(individual), **values})
+        self._require(changed.rowcount, f"individual {individual} is unknown")
+
+    def _key(self, individual: int) -> dict[str, Any]:
+        return {"b_search": self._search_id, "b_individual": individual}
+
+    def _require(self, rowcount: int, problem: str) -> None:
+        if rowcount != 1:
+            raise LedgerError(f"search {self._search_id}: {problem}; nothing was written")
+
+    def _own(self, search_id: str) -> str:
+        if search_id != self._search_id:
+            raise LedgerError(f"search {self._search_id}: its lease cannot write to search {search_id}")
+        return search_id
+
+
+def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}  # NumPy's scalars are no JSON
