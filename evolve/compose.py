@@ -1,0 +1,270 @@
+"""The composition root: puts the parts of a search together. Only here does `evolve` know of `workers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolve.dispatch import Dispatcher, InlineDispatcher
+from evolve.environment import DiskWatch, describe_environment, gpu_names
+from evolve.exceptions import DataError, InputError
+from evolve.keeper import LeaseKeeper
+from evolve.ledger import Ledger, SearchRecord
+from evolve.observers import Follower, Observer
+from evolve.runner import Ending, Interrupted, INTERRUPTION, Runner
+from evolve.search.genetic import GeneticSearch
+from evolve.settings import Settings
+from evolve.signals import Signals
+from evolve.space import SearchSpace
+from evolve.specs import SpecTemplate
+from evolve.trial import Json
+
+if TYPE_CHECKING:
+    from evolve.trial import Objective
+
+BUILT_IN_OBJECTIVE = "yolo12"
+MLFLOW_GRACE_SECONDS = 20.0
+"""How long a finished search waits for MLflow to take the rest; what is left then is delivered later."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a search is run; kept with it, so that a resume runs it the same way.
+
+    Attributes:
+        objective: `yolo12`, or `package.module:function`.
+        inline: Train in the driver's own process.
+        workers: Trials at once; by default one for each GPU share, or one for every two CPU cores.
+        gpus_per_trial: GPUs, or the share of one, that a trial gets; by default 1 where there is one.
+        ray_address: A Ray cluster to join; a local Ray is started otherwise.
+        hang_timeout: Seconds without a report after which a trial counts as hung; by default judged by its epochs.
+    """
+
+    objective: str = BUILT_IN_OBJECTIVE
+    inline: bool = False
+    workers: int | None = None
+    gpus_per_trial: float | None = None
+    ray_address: str | None = None
+    hang_timeout: float | None = None
+
+    def document(self) -> dict[str, Json]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, search: SearchRecord) -> RunOptions:
+        """The options that a search was started with."""
+        values: dict[str, Any] = dict(search.options)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a search trains on, checked and ready.
+
+    Attributes:
+        data: Path of the data YAML for the trials, or empty.
+        data_hash: Content hash of the data, or empty.
+        weights: `none`, or a path.
+        notes: What a person should know before the training starts.
+    """
+
+    data: str = ""
+    data_hash: str = ""
+    weights: str = "none"
+    notes: tuple[str, ...] = ()
+
+
+def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
+    """Check everything that can be checked before a training starts, and get data and weights ready.
+
+    Raises:
+        InputError: with the file, the key, and what to do.
+    """
+    from workers.objectives import resolve_objective
+
+    if objective != BUILT_IN_OBJECTIVE:
+        resolve_objective(objective)
+        return Prepared(data=space.data)
+    from workers.yolo12.arguments import check_arguments
+
+    check_arguments(space)
+    from workers.datasets import check_dataset, prepare_view, resolve_data
+    from workers.yolo12.downloads import download_dataset
+    from workers.yolo12.images import prepare_labels
+    from workers.yolo12.weights import resolve_weights
+
+    report = check_dataset(resolve_data(space.data, settings.home, download=download_dataset))
+    report.raise_for_errors()
+    view = prepare_view(report, settings.home)
+    prepare_labels(view)
+    weights, note = resolve_weights(space.model, space.weights, settings.home)
+    notes = (*report.warnings(), note) if note else report.warnings()
+    return Prepared(str(view), report.content_hash, str(weights or "none"), tuple(notes))
+
+
+def create_search(
+    ledger: Ledger, space: SearchSpace, options: RunOptions, prepared: Prepared, settings: Settings, name: str
+) -> SearchRecord:
+    """Enter a new search into the ledger."""
+    import secrets
+
+    search_id = secrets.token_hex(4)
+    directory = settings.home.absolute() / "searches" / search_id
+    directory.mkdir(parents=True)
+    return ledger.create_search(
+        name=name,
+        document=space.document(),
+        objective=options.objective,
+        options=options.document(),
+        environment=describe_environment(),
+        directory=str(directory),
+        data_hash=prepared.data_hash,
+        search_id=search_id,
+    )
+
+
+def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
+    """Get a search ready to go on.
+
+    Raises:
+        InputError: where data, weights or objective cannot be had any more.
+        DataError: where the data changed; old and new fitness could not be compared.
+    """
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    prepared = prepare(space, search.objective, settings)
+    if prepared.data_hash != search.data_hash:
+        raise DataError(
+            f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then, "
+            f"{prepared.data_hash[:12]} now); restore it, or start a new search with `evolve run --fresh`"
+        )
+    return prepared
+
+
+def drive(
+    ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: Settings, observers: Sequence[Observer]
+) -> Ending:
+    """Run a search until it ends or is interrupted.
+
+    Args:
+        ledger: Where it is recorded.
+        search: A new search, or one to go on with.
+        prepared: What it trains on.
+        settings: Where things are kept.
+        observers: Shown what happens, beside MLflow.
+
+    Raises:
+        LeaseHeld: another driver is at work on it.
+        LeaseLost: another driver has taken it over.
+    """
+    options = RunOptions.of(search)
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    with Signals() as signals, LeaseKeeper(ledger.acquire(search.id)) as keeper:
+        with ExitStack() as stack:
+            for observer in observers:
+                stack.enter_context(_following(ledger, search.id, observer, grace=5.0, durable=False))
+            stack.enter_context(_tracking(ledger, search.id, settings))
+            try:
+                runner = _runner(ledger, keeper, search, space, prepared, options, settings)
+                signals.call(runner.interrupt)
+                return runner.run()
+            except Interrupted:
+                keeper.release(INTERRUPTION.state, INTERRUPTION.reason)
+                return INTERRUPTION
+
+
+def _runner(
+    ledger: Ledger,
+    keeper: LeaseKeeper,
+    search: SearchRecord,
+    space: SearchSpace,
+    prepared: Prepared,
+    options: RunOptions,
+    settings: Settings,
+) -> Runner:
+    gpus = _gpus_per_trial(options)
+    template = SpecTemplate(
+        search_id=search.id,
+        directory=Path(search.directory),
+        settings=space.train,
+        model=space.model,
+        weights=prepared.weights,
+        data=prepared.data,
+        seed=space.search.seed,
+    )
+    return Runner(
+        space=space,
+        algorithm=GeneticSearch(space),
+        dispatcher=make_dispatcher(options, gpus),
+        ledger=ledger,
+        keeper=keeper,
+        template=template,
+        gpus_per_trial=gpus,
+        shortage=DiskWatch(settings.home, settings.min_free_gb),
+    )
+
+
+def make_dispatcher(options: RunOptions, gpus_per_trial: float) -> Dispatcher:
+    """The dispatcher that the options ask for."""
+    from workers.objectives import resolve_objective
+
+    if options.inline:
+        objective: Objective = resolve_objective(options.objective)
+        return InlineDispatcher(objective)
+    from workers.ray_dispatcher import RayDispatcher
+
+    return RayDispatcher(
+        options.objective,
+        workers=options.workers or default_workers(gpus_per_trial),
+        gpus_per_trial=gpus_per_trial,
+        address=options.ray_address,
+        hang_timeout=options.hang_timeout,
+    )
+
+
+def _gpus_per_trial(options: RunOptions) -> float:
+    if options.gpus_per_trial is not None:
+        return options.gpus_per_trial
+    return 1.0 if gpu_names() and options.objective == BUILT_IN_OBJECTIVE else 0.0
+
+
+def default_workers(gpus_per_trial: float) -> int:
+    """One trial for each GPU share of this machine; without GPUs, one for every two cores."""
+    import os
+
+    if gpus_per_trial > 0:
+        return max(1, int(len(gpu_names()) / gpus_per_trial))
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+@contextmanager
+def _following(
+    ledger: Ledger,
+    search_id: str,
+    observer: Observer,
+    *,
+    grace: float,
+    durable: bool,
+    locks: Path | None = None,
+) -> Iterator[None]:
+    follower = Follower(ledger, search_id, observer, durable=durable, locks=locks).start()
+    try:
+        yield
+    finally:
+        follower.drain(grace)
+        follower.close()
+
+
+@contextmanager
+def _tracking(ledger: Ledger, search_id: str, settings: Settings) -> Iterator[None]:
+    from evolve.tracking import MlflowObserver
+
+    observer = MlflowObserver(settings.tracking_uri, ledger)
+    locks = settings.home / "locks"
+    with _following(ledger, search_id, observer, grace=MLFLOW_GRACE_SECONDS, durable=True, locks=locks):
+        yield

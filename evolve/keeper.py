@@ -1,0 +1,75 @@
+"""Keeps the lease of a search alive while its driver is busy elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from evolve.exceptions import LeaseLost, LedgerError
+from evolve.ledger import Lease, Request, SearchState, Transaction
+
+log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews a lease from a thread of its own, and hears through it what other processes ask.
+
+    An epoch in this process may take longer than the lease lasts, so renewal cannot wait for the loop.
+
+    Args:
+        lease: What to keep.
+        interval: Seconds between renewals; also how soon a request is heard.
+    """
+
+    def __init__(self, lease: Lease, interval: float = 2.0) -> None:
+        self._lease = lease
+        self._interval = interval
+        self._request: Request | None = None
+        self._lost: LeaseLost | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
+
+    def __enter__(self) -> LeaseKeeper:
+        self._request = self._lease.renew()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        if error is not None and not isinstance(error, LeaseLost):
+            self._lease.release(SearchState.INTERRUPTED, f"the driver failed: {type(error).__name__}: {error}")
+
+    @property
+    def request(self) -> Request | None:
+        """What another process asks of this search.
+
+        Raises:
+            LeaseLost: another driver has taken the search over.
+        """
+        if self._lost is not None:
+            raise self._lost
+        return self._request
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A transaction of the lease."""
+        return self._lease.transaction()
+
+    def release(self, state: SearchState, reason: str) -> None:
+        """Let go of the search for good."""
+        self._done.set()
+        self._lease.release(state, reason)
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._interval):
+            try:
+                self._request = self._lease.renew()
+            except LeaseLost as error:
+                self._lost = error
+                return
+            except LedgerError as error:  # the database may be back before the lease is over
+                log.warning("the lease could not be renewed: %s", error)

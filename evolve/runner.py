@@ -1,0 +1,265 @@
+"""The loop: ask, submit, listen, write down, tell.
+
+Whatever happens is in the ledger before anyone acts on it; the algorithm hears of a verdict only when it is
+committed. So the driver may die at any line of this module, and a new one that replays the ledger goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from evolve.dispatch import Dispatcher, InlineDispatcher, Reported, Stopped, TrialEvent
+from evolve.keeper import LeaseKeeper
+from evolve.ledger import Ledger, Request, SearchState
+from evolve.registrar import Registrar
+from evolve.search.base import Decision, Outcome, Proposal, SearchAlgorithm
+from evolve.space import SearchSpace
+from evolve.specs import SpecTemplate, outcome_of, proposal_of
+from evolve.stopping import StopRules, Totals
+from evolve.trial import TrialFailed
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 8.0
+"""How long running trials may take to stop when the driver leaves."""
+
+
+class Interrupted(BaseException):
+    """Raised into a training that runs in the driver's own thread, to get out of it at once."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a search ends: the state that it is left in, and why, in words for a person."""
+
+    state: SearchState
+    reason: str
+
+
+INTERRUPTION = Ending(SearchState.INTERRUPTED, "interrupted by a signal")
+
+
+class Runner:
+    """Drives one search to its end, or to the next interruption.
+
+    Args:
+        space: What is searched.
+        algorithm: Proposes and learns; fresh, the runner replays the ledger into it.
+        dispatcher: Trains; the runner closes it.
+        ledger: For reading what there is already.
+        keeper: The lease of this search, entered, so that it stays alive.
+        template: Common part of all specs.
+        gpus_per_trial: For the GPU-hours of trials that are still running.
+        shortage: Says what the machine lacks just now (disk space), or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        algorithm: SearchAlgorithm,
+        dispatcher: Dispatcher,
+        ledger: Ledger,
+        keeper: LeaseKeeper,
+        template: SpecTemplate,
+        gpus_per_trial: float = 0.0,
+        shortage: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._algorithm = algorithm
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._keeper = keeper
+        self._template = template
+        self._gpus_per_trial = gpus_per_trial
+        self._shortage = shortage
+        self._fitness = space.fitness
+        self._evaluation_limit = space.stop.evaluations
+        self._rules = StopRules(space.search, space.stop)
+        self._registrar = Registrar(space, template, ledger, gpus_per_trial)
+        self._roster = self._registrar.roster
+        self._asked = 0
+        self._clock = time.monotonic()
+        self._paused = ""
+        self._interrupted = False
+        self._training_here = False
+
+    def run(self) -> Ending:
+        """Work until the search is over, cancelled, failed or interrupted.
+
+        Raises:
+            LeaseLost: another driver has taken the search over.
+        """
+        try:
+            self._begin()
+            ending = self._work()
+        except Interrupted:
+            ending = INTERRUPTION
+        except BaseException:
+            self._dispatcher.close()
+            raise
+        self._leave(ending)
+        return ending
+
+    def interrupt(self) -> None:
+        """Ask for an orderly end; safe to call from a signal handler."""
+        self._interrupted = True
+        if self._training_here:
+            raise Interrupted
+
+    def _begin(self) -> None:
+        """Replay what the ledger has, and queue what was left without a verdict."""
+        search = self._ledger.search(self._template.search_id)
+        records = self._ledger.individuals(search.id)
+        judged = self._ledger.history(search.id)
+        self._algorithm.replay([proposal_of(each) for each in records], [outcome_of(each) for each in judged])
+        self._asked = len(records)
+        self._registrar.remember_totals(search)
+        for record in judged:
+            self._registrar.remember(record)
+        with self._keeper.transaction() as tx:
+            tx.start(resumed=search.started_at is not None)
+            for record in records:
+                if record.told is None:
+                    self._registrar.requeue(tx, record)
+
+    # the loop
+
+    def _work(self) -> Ending:
+        while (ending := self._ending()) is None:
+            self._heed_pause()
+            if not self._paused:
+                self._fill()
+            if self._roster.running or self._paused:
+                self._absorb(self._listen())
+        return ending
+
+    def _ending(self) -> Ending | None:
+        if self._interrupted:
+            return INTERRUPTION
+        if self._keeper.request is Request.CANCEL:
+            return Ending(SearchState.CANCELLED, "cancelled on request")
+        if self._registrar.fatal is not None:
+            return Ending(SearchState.FAILED, self._registrar.fatal)
+        reason = self._rules.reason(self._spent())
+        return None if reason is None else Ending(SearchState.COMPLETED, reason)
+
+    def _spent(self) -> Totals:
+        """The totals, with the trials that are still running."""
+        totals, now = self._registrar.totals, time.monotonic()
+        totals.wall_seconds += now - self._clock
+        self._clock = now
+        running = sum(each.seconds for each in self._roster.running.values())
+        return replace(totals, gpu_seconds=totals.gpu_seconds + running * self._gpus_per_trial)
+
+    def _heed_pause(self) -> None:
+        """Pause on request, or while the machine is short of something; running trials go on."""
+        reason = "paused on request" if self._keeper.request is Request.PAUSE else self._shortage() or ""
+        if bool(reason) == bool(self._paused):
+            return
+        with self._keeper.transaction() as tx:
+            if reason:
+                tx.pause(reason)
+            else:
+                tx.unpause(f"no longer: {self._paused}")
+        self._paused = reason
+
+    def _fill(self) -> None:
+        """Give every free slot an individual: those to be tried again first, then new ones."""
+        while (free := self._dispatcher.slots - len(self._roster.running)) > 0:
+            again = self._roster.next_attempt()
+            if again is not None:
+                self._submit(*again)
+                continue
+            proposals = self._algorithm.ask(min(free, self._may_ask()))
+            if not proposals:
+                return
+            self._place(proposals)
+
+    def _may_ask(self) -> int:
+        limit = self._rules.individuals - self._asked
+        if self._evaluation_limit is not None:
+            under_way = self._registrar.totals.trained + len(self._roster.running)
+            limit = min(limit, self._evaluation_limit - under_way)
+        return max(0, limit)
+
+    def _place(self, proposals: Sequence[Proposal]) -> None:
+        self._asked += len(proposals)
+        outcomes: list[Outcome] = []
+        with self._keeper.transaction() as tx:
+            for proposal in proposals:
+                outcomes += self._registrar.place(tx, proposal)
+        self._tell(outcomes)
+
+    def _submit(self, proposal: Proposal, attempt: int) -> None:
+        spec = self._template.spec(proposal, attempt)
+        with self._keeper.transaction() as tx:
+            tx.submit(spec)
+        self._roster.begin(spec.trial_id, proposal, attempt)
+        self._dispatcher.submit(spec)
+
+    # news
+
+    def _listen(self) -> list[TrialEvent]:
+        if not self._roster.running:
+            time.sleep(POLL_SECONDS)
+            return []
+        self._training_here = isinstance(self._dispatcher, InlineDispatcher)
+        try:
+            # a signal that came before the flag was set is seen by the loop, one that comes later raises
+            return [] if self._interrupted else self._dispatcher.events(POLL_SECONDS)
+        finally:
+            self._training_here = False
+
+    def _absorb(self, events: Sequence[TrialEvent]) -> None:
+        """Commit the news, then let the algorithm learn of it."""
+        if not events:
+            return
+        outcomes: list[Outcome] = []
+        with self._keeper.transaction() as tx:
+            for event in events:
+                if event.trial_id in self._roster.running:
+                    outcomes += self._registrar.write(tx, event)
+        self._tell(outcomes)
+        for event in events:
+            if isinstance(event, Reported):
+                self._judge(event)
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._algorithm.tell(outcome)
+
+    def _judge(self, event: Reported) -> None:
+        """Stop a trial that the algorithm has given up."""
+        running = self._roster.running.get(event.trial_id)
+        if running is None or running.given_up:
+            return
+        try:
+            fitness = self._fitness.of(event.report.metrics)
+        except TrialFailed:
+            return  # an epoch without the metric says nothing yet; the result must have it
+        decision = self._algorithm.report(running.proposal.number, event.report.epoch, fitness)
+        if decision is Decision.STOP:
+            running.given_up = True
+            self._dispatcher.stop(event.trial_id)
+
+    # leaving
+
+    def _leave(self, ending: Ending) -> None:
+        """Stop what runs, keep what finishes meanwhile, and let go of the search."""
+        self._interrupted = False  # the events of this last round are wanted
+        for trial_id in list(self._roster.running):
+            self._dispatcher.stop(trial_id)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._roster.running and time.monotonic() < deadline:
+            events = self._listen()
+            self._absorb([event for event in events if not isinstance(event, Stopped)])
+            self._abandon([event.trial_id for event in events if isinstance(event, Stopped)], ending)
+        self._abandon(list(self._roster.running), ending)
+        self._dispatcher.close()
+        self._keeper.release(ending.state, ending.reason)
+
+    def _abandon(self, trial_ids: Sequence[str], ending: Ending) -> None:
+        with self._keeper.transaction() as tx:
+            for trial_id in trial_ids:
+                self._registrar.abandon(tx, trial_id, resumable=not ending.state.is_over)

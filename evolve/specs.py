@@ -1,0 +1,88 @@
+"""From a proposal to the spec of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evolve.ledger import IndividualRecord
+from evolve.search.base import Outcome, Proposal
+from evolve.trial import Json, TrialSpec
+
+
+@dataclass(frozen=True)
+class SpecTemplate:
+    """What all trials of a search have in common.
+
+    Attributes:
+        search_id: The search.
+        directory: Folder of the search; every individual gets `trials/<number>` in it.
+        settings: The space's `train:` section.
+        model: Model name.
+        weights: `none`, or the path of the weights that every trial starts from.
+        data: Path of the prepared data YAML.
+        seed: Seed of every training, so that individuals differ by their genes alone.
+    """
+
+    search_id: str
+    directory: Path
+    settings: Mapping[str, Json]
+    model: str
+    weights: str
+    data: str
+    seed: int
+
+    def spec(self, proposal: Proposal, attempt: int) -> TrialSpec:
+        """The spec of an attempt to train a proposal."""
+        return TrialSpec(
+            search_id=self.search_id,
+            individual=proposal.number,
+            attempt=attempt,
+            params=proposal.params,
+            settings=self.settings,
+            seed=self.seed,
+            directory=str(trial_directory(self.directory, proposal.number)),
+            model=self.model,
+            weights=self.weights,
+            data=self.data,
+        )
+
+
+def trial_directory(search_directory: Path, number: int) -> Path:
+    """Where an individual's attempts keep their checkpoints."""
+    return search_directory / "trials" / f"{number:05d}"
+
+
+def record_of(search_id: str, proposal: Proposal) -> IndividualRecord:
+    """A proposal as the ledger keeps it."""
+    return IndividualRecord(
+        search_id=search_id,
+        number=proposal.number,
+        generation=proposal.generation,
+        genome=proposal.genome,
+        params=proposal.params,
+        key=proposal.key,
+        parents=proposal.parents,
+        operators=proposal.operators,
+        origins=proposal.origins,
+    )
+
+
+def proposal_of(record: IndividualRecord) -> Proposal:
+    """The proposal behind a record."""
+    return Proposal(
+        number=record.number,
+        generation=record.generation,
+        genome=tuple(record.genome),
+        params=record.params,
+        key=record.key,
+        parents=record.parents,
+        operators=record.operators,
+        origins=record.origins,
+    )
+
+
+def outcome_of(record: IndividualRecord) -> Outcome:
+    """The verdict in a record that has one."""
+    return Outcome(proposal_of(record), record.fitness, record.failure)
