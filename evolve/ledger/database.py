@@ -6,13 +6,13 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 
 from evolve.exceptions import LedgerError
 from evolve.ledger.models import encode_json
@@ -64,7 +64,7 @@ class Database:
     def _one_line_errors(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             raise LedgerError(f"ledger {self.url}: {cause[:300]}; {_REMEDY}") from error
 
@@ -151,29 +151,17 @@ def _refuse_forked(connection: Any, record: Any, proxy: Any) -> None:
 
 
 def _enter_wal(engine: Engine) -> None:
-    """Switch the file to write-ahead logging, once in its life; others may be opening it at the same time."""
-
-    def switch() -> None:
-        connection = engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            raise OperationalError(None, None, error) from error
-        finally:
-            connection.close()
-
-    _retry_locked(switch)
-
-
-def _retry_locked(action: Callable[[], None]) -> None:
-    # SQLite does not wait for its busy timeout when two connections change the journal mode
+    """Switch the file to write-ahead logging, once in its life."""
+    # SQLite does not wait for its busy timeout when several connections change the journal mode at once
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            return action()
-        except OperationalError as error:
+            with closing(engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                    cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

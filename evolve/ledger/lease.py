@@ -1,8 +1,8 @@
 """The right to write to a search: one process at a time, on the database's clock.
 
 The search row holds a fencing token that every new driver counts up. A driver renews its lease, and proves
-that its token is still the newest, in the transaction that carries its writes; so one that was thought dead and
-comes back cannot write.
+that its token is still the newest, in the transaction that carries its writes; so one that was thought dead
+and comes back cannot write.
 """
 
 from __future__ import annotations

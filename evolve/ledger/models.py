@@ -1,8 +1,8 @@
 """The tables, the database's clock, and how values are written into JSON columns.
 
 Rows are read and written with SQLAlchemy Core: an evaluation costs a handful of compiled statements, and the
-records of `evolve.ledger.records` are the only objects. Columns that change come before the long documents, so
-that SQLite reaches them without walking overflow pages.
+records of `evolve.ledger.records` are the only objects. Columns that change come before the long documents,
+where SQLite reaches them without walking overflow pages.
 """
 
 from __future__ import annotations

@@ -33,19 +33,15 @@ def search(connection: Connection, ref: str) -> SearchRecord:
     Raises:
         SearchNotFound: None, or several ids begin like this.
     """
-    found = _rows(connection, _SEARCH.where(searches.c.id == ref))
-    if not found and len(ref) >= _PREFIX:
-        found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
-    if len(found) != 1:
-        named = _SEARCH.where(searches.c.name == ref).order_by(searches.c.ordinal.desc()).limit(1)
-        ambiguous, found = bool(found), _rows(connection, named)
-        if not found and ambiguous:
-            raise SearchNotFound(
-                f"search {ref}: several ids begin like this; `evolve list` shows them in full"
-            )
-    if not found:
-        raise SearchNotFound(f"search {ref}: no search has this id or name; `evolve list` shows all of them")
-    return _search_record(found[0])
+    by_name = _SEARCH.where(searches.c.name == ref).order_by(searches.c.ordinal.desc()).limit(1)
+    found = _with_id(connection, ref) if ref.isprintable() else []  # PostgreSQL refuses NUL
+    if len(found) == 1:
+        return _search_record(found[0])
+    named = _rows(connection, by_name)
+    if named:
+        return _search_record(named[0])
+    problem = "several ids begin like this" if found else "no search has this id or name"
+    raise SearchNotFound(f"search {ref}: {problem}; `evolve list` shows all of them")
 
 
 def search_list(
@@ -80,9 +76,8 @@ def individual_list(
         query = query.where(individuals.c.generation == generation)
     if numbers is not None:
         query = query.where(individuals.c.number.in_(list(numbers)))
-    if limit is not None or offset:
-        query = query.limit(-1 if limit is None else limit).offset(offset)
-    return [_individual_record(row) for row in _rows(connection, query.order_by(individuals.c.number))]
+    query = query.order_by(individuals.c.number).limit(limit).offset(offset or None)
+    return [_individual_record(row) for row in _rows(connection, query)]
 
 
 def history(connection: Connection, search_id: str) -> list[IndividualRecord]:
@@ -119,6 +114,13 @@ def cursor(connection: Connection, observer: str, search_id: str) -> int:
     """The last event that an observer has handled, 0 before the first."""
     query = select(cursors.c.sequence).where(cursors.c.observer == observer, cursors.c.search_id == search_id)
     return connection.scalar(query) or 0
+
+
+def _with_id(connection: Connection, ref: str) -> list[dict[str, Any]]:
+    found = _rows(connection, _SEARCH.where(searches.c.id == ref))
+    if not found and len(ref) >= _PREFIX:
+        found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
+    return found
 
 
 def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine, String, column, inspect, select, tabl
 
 from evolve.exceptions import LedgerError
 
-HEAD = "0001"
-"""The newest revision in `migrations/versions`."""
+REVISIONS = ("0001",)
+"""Every revision in `migrations/versions`, oldest first."""
 
-_KNOWN = ("", HEAD)
+HEAD = REVISIONS[-1]
+
 _ADVISORY_LOCK = 0x65766F6C7665
 _VERSION = select(column("version_num", String)).select_from(table("alembic_version"))
 
@@ -49,7 +50,7 @@ def _revision(connection: Connection, url: str) -> str:
             raise LedgerError(f"ledger {url}: not a ledger, it has tables of its own; give another database")
         return ""
     revision = connection.scalar(_VERSION) or ""
-    if revision not in _KNOWN:
+    if revision and revision not in REVISIONS:
         raise LedgerError(
             f"ledger {url}: revision <= {HEAD} must hold, but got {revision}; "
             "a newer version of evolve wrote it, so update this one"
