@@ -1,0 +1,148 @@
+"""The best individual as stock Ultralytics takes it: `yolo train cfg=best.yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolve.exceptions import EvolveError
+from evolve.formatting import clean, number, verdict
+from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
+from evolve.trial import Json, TrialState
+from evolve.yaml_io import dump_yaml
+
+if TYPE_CHECKING:
+    from evolve.ledger import Ledger
+    from evolve.space import SearchSpace
+
+BUILT_IN = "yolo12"
+"""Name of the objective that trains with Ultralytics."""
+
+ULTRALYTICS_NAMES = {"nms_iou": "iou"}
+"""Names of ours for arguments that Ultralytics calls differently."""
+
+TRAIN_ARGUMENTS = frozenset(
+    {
+        "amp", "auto_augment", "batch", "bgr", "box", "cache", "classes", "close_mosaic", "cls",
+        "cls_pw", "compile", "copy_paste", "copy_paste_mode", "cos_lr", "cutmix", "degrees",
+        "deterministic", "dfl", "dropout", "epochs", "erasing", "fliplr", "flipud", "fraction",
+        "freeze", "hsv_h", "hsv_s", "hsv_v", "imgsz", "iou", "lr0", "lrf", "max_det", "mixup",
+        "momentum", "mosaic", "multi_scale", "nbs", "optimizer", "patience", "perspective", "plots",
+        "pretrained", "rect", "save", "save_period", "scale", "seed", "shear", "single_cls", "time",
+        "translate", "val", "verbose", "warmup_bias_lr", "warmup_epochs", "warmup_momentum",
+        "weight_decay", "workers",
+    }
+)  # fmt: skip
+"""The arguments of stock Ultralytics that can shape a detector, or the time that its training takes."""
+
+_STOCK_MODEL = re.compile(r"yolo12[nsmlx]")
+
+
+def best_arguments(
+    search: SearchRecord, individual: IndividualRecord, evaluation: EvaluationRecord, space: SearchSpace
+) -> dict[str, Json]:
+    """What stock Ultralytics needs to train an individual again: `yolo train cfg=best.yaml`.
+
+    Args:
+        search: The search.
+        individual: The individual; `search.best_individual` as a rule.
+        evaluation: The attempt that gave its fitness.
+        space: The search's space.
+
+    Returns:
+        Arguments by their Ultralytics names. Settings and genes that stock Ultralytics does not know are left
+        out; `foreign_arguments` has them.
+    """
+    # The driver notes what `auto` came to; without a network that may be random weights.
+    weights = str(search.options.get("weights", space.weights))
+    stock = f"{space.model}.pt"
+    model = f"{space.model}.yaml"
+    pretrained: Json = weights
+    if weights == "auto" or Path(weights).name == stock:
+        model, pretrained = stock, True
+    elif weights == "none":
+        pretrained = False
+    arguments: dict[str, Json] = {
+        "task": "detect",
+        "mode": "train",
+        "model": model,
+        "data": space.data,
+        "pretrained": pretrained,
+        "seed": evaluation.seed,
+    }
+    chosen = _chosen(individual, space)
+    known = {key: value for key, value in chosen.items() if key in TRAIN_ARGUMENTS}
+    return arguments | known | ({"epochs": evaluation.epochs} if evaluation.epochs else {})
+
+
+def foreign_arguments(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]:
+    """Settings and genes of an individual that stock Ultralytics does not know."""
+    return {key: value for key, value in _chosen(individual, space).items() if key not in TRAIN_ARGUMENTS}
+
+
+def _chosen(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]:
+    merged = {**space.train, **individual.params}
+    return {ULTRALYTICS_NAMES.get(key, key): value for key, value in merged.items() if value is not None}
+
+
+def best_yaml(
+    search: SearchRecord, individual: IndividualRecord, evaluation: EvaluationRecord, space: SearchSpace
+) -> str:
+    """`best_arguments` as a YAML document, with comments that say where they come from."""
+    comments = [
+        f"Search {clean(search.name)} ({search.id}), individual {individual.number}",
+        f"Fitness ({clean(str(space.fitness))}): {number(individual.fitness, 5)}",
+    ]
+    if individual.number == search.best_individual:
+        comments.append(f"Result: {verdict(search)}")
+    if search.objective == BUILT_IN:
+        comments += _instructions(individual, space)
+        arguments = best_arguments(search, individual, evaluation, space)
+    else:
+        comments.append(f"Parameters of the objective {clean(search.objective)}")
+        arguments = {**space.train, **individual.params, "seed": evaluation.seed}
+    return "".join(f"# {line}\n" for line in comments) + dump_yaml(arguments)
+
+
+def _instructions(individual: IndividualRecord, space: SearchSpace) -> list[str]:
+    lines = ["Train again with: yolo train cfg=best.yaml"]
+    if not _STOCK_MODEL.fullmatch(space.model):
+        lines.append(f"Attention: stock Ultralytics has no model {clean(space.model)}")
+    foreign = foreign_arguments(individual, space)
+    if foreign:
+        listed = ", ".join(f"{clean(key)}={clean(str(value))}" for key, value in foreign.items())
+        lines.append(f"Attention: stock Ultralytics does not know, and trains without: {listed}")
+    return lines
+
+
+def deciding_evaluation(
+    individual: IndividualRecord, evaluations: Iterable[EvaluationRecord]
+) -> EvaluationRecord | None:
+    """The attempt that gave an individual its fitness, which for a repeated one was another's."""
+    trained = individual.number if individual.reused_from is None else individual.reused_from
+    attempts = [each for each in evaluations if each.individual == trained]
+    for state in (TrialState.COMPLETED, TrialState.STOPPED):
+        finished = [each for each in attempts if each.state is state]
+        if finished:
+            return max(finished, key=lambda each: each.attempt)
+    return None
+
+
+def best_of(ledger: Ledger, search: SearchRecord) -> tuple[IndividualRecord, EvaluationRecord]:
+    """The best individual so far, with the attempt that decided its fitness.
+
+    Raises:
+        EvolveError: if no individual has been evaluated successfully yet.
+    """
+    if search.best_individual is not None:
+        individual = ledger.individuals(search.id, numbers=[search.best_individual])[0]
+        trained = individual.number if individual.reused_from is None else individual.reused_from
+        evaluation = deciding_evaluation(individual, ledger.evaluations(search.id, trained))
+        if evaluation is not None:
+            return individual, evaluation
+    raise EvolveError(
+        f"search {search.id}: best: an individual must have been evaluated, but none has; "
+        f"look at `evolve show {search.id}`"
+    )

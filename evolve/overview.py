@@ -1,0 +1,90 @@
+"""What the individuals of a search amount to: generations, the best, failures, ancestors."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+from evolve.ledger.records import IndividualRecord
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """One generation; the figures are None while none of its individuals has a fitness.
+
+    Attributes:
+        generation: From 0.
+        evaluated: Individuals with a fitness.
+        failed: Individuals that failed for good.
+        open: Individuals without a verdict yet.
+        best: Highest fitness of the generation.
+        mean: Mean fitness.
+        std: Standard deviation of the fitness over the population.
+        best_so_far: Highest fitness up to and with this generation.
+    """
+
+    generation: int
+    evaluated: int
+    failed: int
+    open: int
+    best: float | None
+    mean: float | None
+    std: float | None
+    best_so_far: float | None
+
+
+def generations(individuals: Iterable[IndividualRecord]) -> list[GenerationSummary]:
+    """The generations in their order."""
+    members: defaultdict[int, list[IndividualRecord]] = defaultdict(list)
+    for individual in individuals:
+        members[individual.generation].append(individual)
+    summaries: list[GenerationSummary] = []
+    best_so_far: float | None = None
+    for generation in sorted(members):
+        group = members[generation]
+        scores = [each.fitness for each in group if each.fitness is not None]
+        best = max(scores, default=None)
+        best_so_far = max((value for value in (best, best_so_far) if value is not None), default=None)
+        verdicts = sum(each.told is not None for each in group)
+        summaries.append(
+            GenerationSummary(
+                generation=generation,
+                evaluated=len(scores),
+                failed=verdicts - len(scores),
+                open=len(group) - verdicts,
+                best=best,
+                mean=fmean(scores) if scores else None,
+                std=pstdev(scores) if scores else None,
+                best_so_far=best_so_far,
+            )
+        )
+    return summaries
+
+
+def top(individuals: Iterable[IndividualRecord], amount: int) -> list[IndividualRecord]:
+    """The `amount` fittest, the earlier one first among equals."""
+    scored = [(-each.fitness, each.number, each) for each in individuals if each.fitness is not None]
+    return [individual for _, _, individual in sorted(scored, key=lambda entry: entry[:2])[:amount]]
+
+
+def failure_counts(individuals: Iterable[IndividualRecord]) -> Counter[str]:
+    """Individuals that failed for good, by kind."""
+    return Counter(each.failure.value for each in individuals if each.failure is not None)
+
+
+def ancestors(
+    individuals: Sequence[IndividualRecord], number: int, limit: int = 60
+) -> list[IndividualRecord]:
+    """An individual and those it descends from, nearest first, at most `limit`."""
+    by_number = {each.number: each for each in individuals}
+    found: dict[int, IndividualRecord] = {}
+    queue = [number]
+    for current in queue:
+        if current in by_number and current not in found:
+            if len(found) == limit:
+                break
+            found[current] = by_number[current]
+            queue.extend(by_number[current].parents)
+    return list(found.values())
