@@ -195,6 +195,5 @@ class Follower:
                 str(error).strip().split("\n", 1)[0],
             )
         first, longest = BACKOFF_SECONDS
-        pause = min(first * 2 ** min(self._failures, 16), longest)
         self._failures += 1
-        return pause
+        return min(first * 2.0 ** min(self._failures - 1, 16), longest)

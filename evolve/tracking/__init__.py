@@ -1,0 +1,10 @@
+"""Searches in MLflow.
+
+A run for the search, nested in it one for every generation, nested in that one for every individual. MLflow
+itself is imported only when an observer first has something to say, for that takes seconds.
+"""
+
+from evolve.tracking.observer import MlflowObserver
+from evolve.tracking.store import prepare_store, ui_command
+
+__all__ = ["MlflowObserver", "prepare_store", "ui_command"]

@@ -1,0 +1,82 @@
+"""The MLflow store: where it is, how it is opened without haste or noise, and how it is looked at."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from evolve.exceptions import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # By default a dead server costs seven retries of two minutes each; ours is asked again later anyway.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+_SQLITE = "sqlite:///"
+_INITIALISE_SECONDS = 120
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client for the store at `uri`, which exists and has its tables afterwards.
+
+    Raises:
+        MlflowException: The store cannot be reached.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    database = _sqlite_file(uri)
+    if database is None:
+        return MlflowClient(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that create the tables at once can both fail, for good.
+    with FileLock(f"{database}.lock", timeout=_INITIALISE_SECONDS):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def prepare_store(uri: str) -> None:
+    """Create the store at `uri` if it is a local file and not there yet, so that a server may open it."""
+    if _sqlite_file(uri) is not None:
+        open_store(uri)
+
+
+def artifact_folder(uri: str) -> Path | None:
+    """Where a store in a local file keeps its artifacts: beside it. None where a server decides."""
+    database = _sqlite_file(uri)
+    return None if database is None else database.parent / "mlartifacts"
+
+
+def ui_command(uri: str, port: int = 5000, host: str = "127.0.0.1") -> list[str]:
+    """The command line that shows the store at `uri` in a browser at `http://<host>:<port>`.
+
+    MLflow has no login of its own: whoever reaches `host` can read and delete everything.
+
+    Raises:
+        InputError: `uri` is the address of a server, which has its own pages.
+    """
+    if uri.startswith(("http://", "https://")):
+        raise InputError(f"MLFLOW_TRACKING_URI: a server shows its own pages; open {uri} in a browser")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    folder = artifact_folder(uri)
+    if folder is not None:
+        command += ["--default-artifact-root", str(folder)]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
