@@ -51,9 +51,7 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-def read_yaml(
-    path: Path, *, error: type[InputError] = InputError, numbered_keys: bool = False
-) -> dict[str, Json]:
+def read_yaml(path: Path, *, error: type[InputError] = InputError, numbered_keys: bool = False) -> dict[str, Json]:
     """Read a YAML file whose top level is a mapping; see `parse_yaml`.
 
     Raises:
@@ -69,9 +67,7 @@ def read_yaml(
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise error(
-            f"{path}: the file must be UTF-8, but byte {problem.start} is not; save it as UTF-8"
-        ) from None
+        raise error(f"{path}: the file must be UTF-8, but byte {problem.start} is not; save it as UTF-8") from None
     return parse_yaml(text, str(path), error=error, numbered_keys=numbered_keys)
 
 
@@ -99,9 +95,7 @@ def parse_yaml(
         builder.refuse(problem.problem_mark or problem.context_mark, f"this is not valid YAML: {what}")
     except InputError:
         raise
-    except (
-        Exception
-    ) as problem:  # on hostile text ruamel's scanner fails with errors of many built-in classes
+    except Exception as problem:  # on hostile text ruamel's scanner fails with errors of many built-in classes
         what = getattr(problem, "reason", None) or str(problem)
         raise error(f"{source}: this is not valid YAML: {_one_line(what)}") from None
 
@@ -216,7 +210,7 @@ def _one_line(text: str) -> str:
 def dump_yaml(mapping: Mapping[str, Json]) -> str:
     """Write a mapping as YAML: a key to a line, inner mappings and lists of scalars in braces.
 
-    YAML 1.1 readers (PyYAML, and so Ultralytics) read the same values back: floats keep every digit and have a
+    YAML 1.1 readers (PyYAML, and so Ultralytics) read the same values back: floats keep all digits and have a
     point, and text that such a reader would take for something else is quoted.
     """
     yaml = YAML(typ="safe", pure=True)

@@ -1,0 +1,38 @@
+"""Whether a space holds anything to search in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from evolve.codec import Codec
+from evolve.space.validation import show
+
+if TYPE_CHECKING:
+    from evolve.space.document import SearchSpace
+
+_DRAWS = 2000
+
+
+def require_feasible(space: SearchSpace) -> None:
+    """Refuse a space of which next to nothing satisfies the constraints.
+
+    The draws depend on the space alone, so that a space is refused always or never.
+
+    Raises:
+        ValueError: naming the constraint that fails most.
+    """
+    import numpy as np
+
+    codec = Codec(space)
+    failures: Counter[str] = Counter()
+    for genome in np.random.default_rng(0).random((_DRAWS, codec.dimensions)):
+        violated = space.violated(codec.decode(genome))
+        if not violated:
+            return
+        failures.update(str(constraint) for constraint in violated)
+    worst, count = failures.most_common(1)[0]
+    raise ValueError(
+        f"constraints: some configurations must satisfy all of them, but none of {_DRAWS} drawn ones did; "
+        f"{show(worst)} failed most ({count} times): loosen it or widen the genes' ranges"
+    )
