@@ -1,0 +1,170 @@
+"""The built-in objective: one fresh Ultralytics trainer and model for every trial."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolve.trial import EpochReport, FailureKind, Json, TrialFailed, TrialResult, TrialSpec, TrialStream
+from workers.yolo12.architectures import MODELS, architecture
+from workers.yolo12.arguments import CATALOGUE, advice, to_ultralytics
+from workers.yolo12.process import prepare_process
+from workers.yolo12.streaming import Channel, stream
+from workers.yolo12.weights import local_weights
+
+if TYPE_CHECKING:
+    from workers.yolo12.trainer import Start, TrialTrainer
+
+FIXED: Mapping[str, Json] = {
+    "mode": "train",
+    "task": "detect",
+    "val": True,
+    "plots": False,
+    "save": True,
+    "save_period": -1,
+    "verbose": False,
+    "exist_ok": True,
+    "resume": False,
+    "pretrained": False,
+    "cache": False,
+}
+"""What no search space decides."""
+
+
+class YoloObjective:
+    """Trains stock YOLO12 on a prepared data set; see `evolve.trial.Objective`."""
+
+    def run(self, spec: TrialSpec) -> TrialStream:
+        """Train `spec`, going on from an interrupted attempt at the same training where there is one.
+
+        Raises:
+            TrialFailed: with `OUT_OF_MEMORY`, `DIVERGED`, `DATA` or `CODE`.
+        """
+        return (yield from stream(lambda channel: _Trial(spec, channel).train()))
+
+
+@dataclass
+class _Trial:
+    """One run of one spec; lives in the training thread."""
+
+    spec: TrialSpec
+    channel: Channel[EpochReport]
+    trainer: TrialTrainer | None = None
+    started: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def train(self) -> TrialResult:
+        self.started = time.monotonic()
+        try:
+            return self._train()
+        except TrialFailed as error:
+            failure = error
+        except Exception as error:  # anything else is classified: the kind decides about another attempt
+            failure = self._classify(error)
+        finally:
+            self._free()
+        # Raised out here, so that no traceback keeps the frames, and with them the model, alive.
+        raise failure.with_traceback(None) from None
+
+    def _train(self) -> TrialResult:
+        requested = requested_arguments(self.spec)
+        prepare_process()
+        from workers.yolo12.effective import differences, effective_arguments
+        from workers.yolo12.trainer import TrialTrainer
+
+        overrides = self._overrides(requested)
+        start = self._start()
+        self.trainer = trainer = TrialTrainer(overrides, start, check=self.channel.check, report=self._report)
+        trainer.train()
+        effective = effective_arguments(trainer)
+        seconds = time.monotonic() - self.started
+        return TrialResult(
+            metrics=trainer.best_metrics,
+            effective=effective,
+            differences=differences(requested, effective),
+            weights=str(trainer.best),
+            epochs=trainer.epoch + 1,
+            seconds=seconds,
+            gpu_seconds=seconds if trainer.device.type == "cuda" else 0.0,
+            notes=tuple(self.notes),
+        )
+
+    def _overrides(self, requested: Mapping[str, Json]) -> dict[str, Any]:
+        import torch
+
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        defaults: dict[str, Json] = {"device": device, "amp": device != "cpu", "workers": 0}
+        return {
+            **to_ultralytics({**defaults, **requested}),
+            **FIXED,
+            "model": f"{self.spec.model}.yaml",
+            "data": self.spec.data,
+            "seed": self.spec.seed,
+            "save_dir": self.spec.directory,
+        }
+
+    def _start(self) -> Start:
+        from workers.yolo12.attempts import take_up
+        from workers.yolo12.trainer import Start
+
+        weights: Path | None = None
+        if self.spec.weights == "auto":
+            weights = local_weights(self.spec.model)
+            if weights is None:
+                self.notes.append(f"{self.spec.model}.pt was not found: training started from random weights")
+        elif self.spec.weights != "none":
+            weights = Path(self.spec.weights)
+        interrupted = take_up(self.spec)
+        if interrupted is not None:
+            self.notes.append(f"went on after epoch {interrupted.epochs} of an interrupted attempt")
+        return Start(architecture(self.spec.model), weights, interrupted)
+
+    def _report(self, trainer: TrialTrainer) -> None:
+        losses = trainer.label_loss_items(trainer.tloss)
+        report = EpochReport(
+            epoch=trainer.epoch + 1,
+            epochs=trainer.epochs,
+            metrics={**losses, **trainer.metrics},
+            seconds=time.monotonic() - self.started,
+        )
+        self.channel.send(report)
+
+    def _classify(self, error: Exception) -> TrialFailed:
+        from workers.yolo12.trainer import is_out_of_memory, out_of_memory
+
+        details = "".join(traceback.format_exception(error))[-8000:]
+        if is_out_of_memory(error):
+            return out_of_memory(self.trainer, details)
+        kind = FailureKind.DATA if isinstance(error, FileNotFoundError) else FailureKind.CODE
+        message = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:500]
+        return TrialFailed(kind, message, epoch=getattr(self.trainer, "epoch", -1) + 1 or None, details=details)
+
+    def _free(self) -> None:
+        self.trainer = None
+        gc.collect()  # trainer, validator and callbacks refer to each other
+        import torch
+
+        torch.cuda.empty_cache()  # does nothing where CUDA was never used
+
+
+def requested_arguments(spec: TrialSpec) -> dict[str, Json]:
+    """Settings and genes of a spec, genes first where both name one.
+
+    Raises:
+        TrialFailed: if one is not in the catalogue or its value breaks a rule, or the model is unknown.
+    """
+    if spec.model not in MODELS:
+        raise TrialFailed(FailureKind.CODE, f"model: must be one of {', '.join(MODELS)}, but got {spec.model!r}")
+    requested = {**spec.settings, **spec.params}
+    for name, value in requested.items():
+        argument = CATALOGUE.get(name)
+        if argument is None:
+            raise TrialFailed(FailureKind.CODE, f"{name}: is no training argument; {advice(name)}")
+        if problem := argument.problem(value):
+            raise TrialFailed(FailureKind.CODE, f"{name}: {problem}, but got {value!r}")
+    return requested

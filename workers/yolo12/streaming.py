@@ -1,0 +1,90 @@
+"""Turns a blocking call that reports as it goes into a generator.
+
+Ultralytics owns its training loop: one method of two hundred lines, without a seam between two epochs that would
+leave its state (accumulated gradients, warm-up, data loaders) as it was. So the call runs in a thread of its own,
+which stands still while the consumer holds a report: at any time only one of the two threads runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+Report = TypeVar("Report")
+Result = TypeVar("Result")
+
+
+class Cancelled(BaseException):
+    """Unwinds the call after its generator was closed; no `except Exception` on the way can swallow it."""
+
+
+@dataclass(frozen=True)
+class _End(Generic[Result]):
+    result: Result | None = None
+    error: BaseException | None = None
+
+
+class Channel(Generic[Report]):
+    """The call's side of the generator."""
+
+    def __init__(self) -> None:
+        self._items: SimpleQueue[Report | _End[object]] = SimpleQueue()
+        self._resume = threading.Semaphore(0)
+        self._closed = threading.Event()
+
+    def send(self, report: Report) -> None:
+        """Yield `report` and wait until the consumer asks for the next one.
+
+        Raises:
+            Cancelled: if the generator was closed meanwhile.
+        """
+        self._items.put(report)
+        self._resume.acquire()
+        self.check()
+
+    def check(self) -> None:
+        """Leave the call if the generator was closed; to be called often.
+
+        Raises:
+            Cancelled: if the generator was closed.
+        """
+        if self._closed.is_set():
+            raise Cancelled
+
+
+def stream(call: Callable[[Channel[Report]], Result]) -> Generator[Report, None, Result]:
+    """Run `call` in a thread and yield what it sends.
+
+    Closing the generator makes the next `send` or `check` of the call raise, and waits for its end.
+
+    Args:
+        call: Gets the channel; its return value is the generator's.
+
+    Raises:
+        BaseException: whatever `call` raises.
+    """
+    channel: Channel[Report] = Channel()
+    thread = threading.Thread(target=_run, args=(call, channel), name="training", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := channel._items.get(), _End):
+            yield item
+            channel._resume.release()
+    finally:
+        channel._closed.set()
+        channel._resume.release()
+        thread.join()
+    if item.error is not None:
+        raise item.error
+    return item.result  # type: ignore[return-value]  # what _run put there came from this very call
+
+
+def _run(call: Callable[[Channel[Report]], Result], channel: Channel[Report]) -> None:
+    try:
+        end: _End[object] = _End(result=call(channel))
+    except BaseException as error:  # all of it belongs to the consumer, who raises it again
+        end = _End(error=error)
+    channel._items.put(end)

@@ -1,0 +1,124 @@
+"""Where a training's first weights come from: nowhere, a local file, or Ultralytics' published ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolve.exceptions import DataError, InputError
+from evolve.trial import FailureKind, TrialFailed
+from workers.yolo12.architectures import PICO
+from workers.yolo12.process import OFFLINE_BEFORE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FETCH_TIMEOUT = 3600.0  # seconds; COCO has 20 GB
+
+
+def resolve_weights(model: str, weights: str, home: Path) -> tuple[Path | None, str]:
+    """Find the weights that all trials of a search start from; to be called once, before the search.
+
+    Args:
+        model: Model name, e.g. `yolo12n`.
+        weights: `none`, `auto` or the path of a `.pt` file. `auto` takes `<model>.pt` from the current directory or
+            from `home/weights`, else it is downloaded to the latter, else training starts from random weights.
+        home: Folder of this product's own files.
+
+    Returns:
+        The file, or None for random weights; and what a person should be told, or an empty text.
+
+    Raises:
+        InputError: if a given file does not exist or is no `.pt` file.
+    """
+    if weights == "none":
+        return None, ""
+    if weights != "auto":
+        return _given(weights), ""
+    if model == PICO:
+        return None, f"there are no published weights of {model}: training starts from random ones"
+    if found := local_weights(model, home):
+        return found, ""
+    target = home / "weights" / f"{model}.pt"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _fetch("weights", target.name, target.parent), ""
+    except OSError as error:
+        return None, f"{target.name} could not be downloaded ({error}): training starts from random weights"
+
+
+def local_weights(model: str, home: Path | None = None) -> Path | None:
+    """The file `<model>.pt` in the current directory or in `home/weights`, if there is one."""
+    folders = [Path.cwd(), *([home / "weights"] if home else [])]
+    return next((folder / f"{model}.pt" for folder in folders if (folder / f"{model}.pt").is_file()), None)
+
+
+def download_dataset(name: str, home: Path) -> Path:
+    """Download a data set that Ultralytics knows by name, e.g. `coco8`, to `home/datasets`.
+
+    Returns:
+        A data YAML with absolute paths.
+
+    Raises:
+        DataError: if Ultralytics ships no such name or the download fails.
+    """
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise DataError(f"data: must be a path or the name of a data set, but got {name!r}")
+    folder = home / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return _fetch("dataset", name.removesuffix(".yaml"), folder)
+    except OSError as error:
+        raise DataError(f"data: {name}: no such file, and it could not be downloaded: {error}") from error
+
+
+def load_weights(path: Path) -> nn.Module:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        TrialFailed: with `CODE`, if it is no checkpoint of a YOLO detector.
+    """
+    from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+
+    try:
+        checkpoint: dict[str, Any] = torch_safe_load(str(path), safe_only=True)[0]
+        model = checkpoint.get("ema") or checkpoint["model"]
+    except Exception as error:  # torch and Ultralytics raise whatever they stumble over
+        summary = str(error).split("\n", 1)[0]
+        raise TrialFailed(FailureKind.CODE, f"weights: {path}: cannot be read: {summary}") from error
+    if not isinstance(model, DetectionModel):
+        raise TrialFailed(
+            FailureKind.CODE, f"weights: {path}: must hold a detector, but got {type(model).__name__}"
+        )
+    detector: nn.Module = model.float()
+    return detector
+
+
+def _given(weights: str) -> Path:
+    path = Path(weights).expanduser()
+    if path.suffix == ".pt" and path.is_file():
+        return path.resolve()
+    raise InputError(f"weights: must be none, auto or the path of an existing .pt file, but got {weights!r}")
+
+
+def _fetch(kind: str, name: str, folder: Path) -> Path:
+    """Download in a process of its own: this one stays offline, and a stuck connection can be given up.
+
+    Raises:
+        OSError: if there is no network, no such name, or no end.
+    """
+    command = [sys.executable, "-m", "workers.yolo12.fetch", kind, name, str(folder.resolve())]
+    environment = os.environ | {"YOLO_OFFLINE": OFFLINE_BEFORE, "YOLO_AUTOINSTALL": "false"}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module, and a checked name
+            command, env=environment, capture_output=True, text=True, timeout=FETCH_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"gave up after {FETCH_TIMEOUT:.0f} s") from error
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no answer"]
+    if done.returncode:
+        raise OSError(lines[-1])
+    return Path(lines[-1])
