@@ -73,7 +73,7 @@ class Codec:
 
     def key(self, params: Mapping[str, Json]) -> str:
         """A digest of a configuration: equal keys are the same training."""
-        values = [[name, _number_as_float(params[name])] for name in self.names if name in params]
+        values = [[name, _plain_number(params[name])] for name in self.names if name in params]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
     def feasible(self, genome: Sequence[float]) -> bool:
@@ -112,6 +112,6 @@ class Codec:
         return gene.encode(value)  # type: ignore[arg-type]  # problem() has checked that the gene takes it
 
 
-def _number_as_float(value: Json) -> Json:
-    """Make 1 and 1.0 the same; the integers that genes allow fit a float."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _plain_number(value: Json) -> Json:
+    """Make 1.0 and 1 the same."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -34,7 +34,7 @@ from evolve.trial import Json
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
-_MAX_INTEGER = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -198,8 +198,8 @@ def _number(text: str) -> int | float | None:
     """The number that a plain scalar stands for; infinite if it cannot be held."""
     for pattern, base in _INTEGERS:
         if pattern.fullmatch(text):
-            value = int(text, base) if len(text) <= 64 else _MAX_INTEGER + 1  # noqa: PLR2004 - longer cannot fit
-            return value if abs(value) <= _MAX_INTEGER else math.inf
+            value = int(text, base) if len(text) <= 64 else MAX_INTEGER + 1  # noqa: PLR2004 - longer cannot fit
+            return value if abs(value) <= MAX_INTEGER else math.inf
     return float(text) if _FLOAT.fullmatch(text) else None
 
 

@@ -26,6 +26,7 @@ from evolve.space.genes import FloatGene, Gene
 from evolve.space.settings import SearchSettings, StopSettings
 from evolve.space.validation import NAME, AsTuple, Part, Scalar, check_scalar, first_problem, show, suggest
 from evolve.trial import Json
+from evolve.yaml_io import MAX_DEPTH
 
 MAX_GENES = 200
 _SEARCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,11 +38,21 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _check_setting(value: Any) -> Any:
-    """Let plain values and lists of them through: all that training arguments need."""
-    for item in value if isinstance(value, list) else [value]:
-        if item is not None:
-            check_scalar(item)
+def _check_setting(value: Any, depth: int = 0) -> Any:
+    """Let through what JSON can hold; settings of a user's own objective may be nested."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
+    inner: list[Any] = []
+    if isinstance(value, Mapping):
+        if any(not isinstance(key, str) for key in value):
+            raise ValueError("keys must be text; put numbers in quotes")
+        inner = list(value.values())
+    elif isinstance(value, list):
+        inner = value
+    elif value is not None:
+        check_scalar(value)
+    for item in inner:
+        _check_setting(item, depth + 1)
     return value
 
 
@@ -63,8 +74,7 @@ class SearchSpace(Part):
         model: Model to train, e.g. `yolo12n`; empty for objectives that need none.
         data: Data set YAML to train on; empty for objectives that need none.
         weights: `auto`, `none` or a local path.
-        train: Training settings that stay fixed, numbers, text, truth values, null or lists of them. A gene of the
-            same name wins wherever it exists.
+        train: Training settings that stay fixed. A gene of the same name wins wherever it exists.
         fitness: What is maximised.
         genes: The hyperparameters that may change.
         constraints: Rules between them.

@@ -68,6 +68,11 @@ class _NumericGene(_Gene, Generic[_N]):
         """What the gene's values are in a constraint."""
         return Kind.NUMBER
 
+    @property
+    def choice_count(self) -> None:
+        """None: the values have an order, and nearby coordinates are nearby values."""
+        return None
+
     @model_validator(mode="after")
     def _check_range(self) -> _NumericGene[_N]:
         low, high = self.low, self.high
@@ -197,6 +202,11 @@ class _ChoiceGene(_Gene):
     def options(self) -> tuple[Scalar, ...]:
         """All the values."""
         raise NotImplementedError
+
+    @property
+    def choice_count(self) -> int:
+        """How many values there are, without an order between them."""
+        return len(self.options)
 
     def decode(self, coordinate: float) -> Scalar:
         """The value at a coordinate in [0, 1]."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from evolve.yaml_io import MAX_INTEGER
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """What a gene and a training setting may be called."""
 
@@ -37,6 +39,8 @@ def check_scalar(value: Any) -> Any:
         raise ValueError(f"must be a number, text, true or false, but got {show(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be finite, but got {value}")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise ValueError(f"must fit into 64 bits, but got {show(value)}")
     return value
 
 
