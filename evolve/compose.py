@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.dispatch import Dispatcher, InlineDispatcher
 from evolve.environment import DiskWatch, describe_environment, gpu_names
-from evolve.exceptions import DataError, InputError
+from evolve.exceptions import DataError
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import Ledger, SearchRecord
 from evolve.observers import Follower, Observer
-from evolve.runner import Ending, Interrupted, INTERRUPTION, Runner
+from evolve.runner import INTERRUPTION, Ending, Interrupted, Runner
 from evolve.search.genetic import GeneticSearch
 from evolve.settings import Settings
 from evolve.signals import Signals
@@ -24,12 +27,13 @@ from evolve.trial import Json
 
 if TYPE_CHECKING:
     from evolve.trial import Objective
+    from workers.datasets import DatasetReport
 
 BUILT_IN_OBJECTIVE = "yolo12"
-MLFLOW_GRACE_SECONDS = 20.0
-"""How long a finished search waits for MLflow to take the rest; what is left then is delivered later."""
-
-Say = Callable[[str], None]
+GRACE_SECONDS = 30.0
+"""How long a finished search waits for those who look on; MLflow gets what is left later."""
+HURRY_SECONDS = 3.0
+"""The same for a search that is interrupted."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class RunOptions:
         workers: Trials at once; by default one for each GPU share, or one for every two CPU cores.
         gpus_per_trial: GPUs, or the share of one, that a trial gets; by default 1 where there is one.
         ray_address: A Ray cluster to join; a local Ray is started otherwise.
-        hang_timeout: Seconds without a report after which a trial counts as hung; by default judged by its epochs.
+        hang_timeout: Seconds without a report after which a trial counts as hung.
     """
 
     objective: str = BUILT_IN_OBJECTIVE
@@ -59,7 +63,8 @@ class RunOptions:
     @classmethod
     def of(cls, search: SearchRecord) -> RunOptions:
         """The options that a search was started with."""
-        values: dict[str, Any] = dict(search.options)
+        names = {field.name for field in fields(cls)}
+        values: dict[str, Any] = {name: value for name, value in search.options.items() if name in names}
         return cls(**values)
 
 
@@ -69,15 +74,39 @@ class Prepared:
 
     Attributes:
         data: Path of the data YAML for the trials, or empty.
+        source: Where the data came from: the user's own YAML.
         data_hash: Content hash of the data, or empty.
         weights: `none`, or a path.
         notes: What a person should know before the training starts.
     """
 
     data: str = ""
+    source: str = ""
     data_hash: str = ""
     weights: str = "none"
     notes: tuple[str, ...] = ()
+
+
+def check_objective(space: SearchSpace, objective: str) -> None:
+    """Check that the objective can be had, and that it understands the space.
+
+    Raises:
+        InputError: with the key and what to do.
+    """
+    from workers.objectives import resolve_objective
+
+    resolve_objective(objective)
+    if objective == BUILT_IN_OBJECTIVE:
+        from workers.yolo12.arguments import check_arguments
+
+        check_arguments(space)
+
+
+def check_data(path: Path) -> DatasetReport:
+    """Judge a data set; see `workers.datasets.check_dataset`."""
+    from workers.datasets import check_dataset
+
+    return check_dataset(path)
 
 
 def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
@@ -86,42 +115,34 @@ def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
     Raises:
         InputError: with the file, the key, and what to do.
     """
-    from workers.objectives import resolve_objective
-
+    check_objective(space, objective)
     if objective != BUILT_IN_OBJECTIVE:
-        resolve_objective(objective)
-        return Prepared(data=space.data)
-    from workers.yolo12.arguments import check_arguments
-
-    check_arguments(space)
+        return Prepared(data=space.data, source=space.data)
     from workers.datasets import check_dataset, prepare_view, resolve_data
-    from workers.yolo12.downloads import download_dataset
-    from workers.yolo12.images import prepare_labels
-    from workers.yolo12.weights import resolve_weights
+    from workers.yolo12 import download_dataset, prepare_labels, resolve_weights
 
-    report = check_dataset(resolve_data(space.data, settings.home, download=download_dataset))
+    source = resolve_data(space.data, settings.home, download=partial(download_dataset, home=settings.home))
+    report = check_dataset(source)
     report.raise_for_errors()
     view = prepare_view(report, settings.home)
     prepare_labels(view)
     weights, note = resolve_weights(space.model, space.weights, settings.home)
-    notes = (*report.warnings(), note) if note else report.warnings()
-    return Prepared(str(view), report.content_hash, str(weights or "none"), tuple(notes))
+    notes = (*report.warnings(), *([note] if note else []))
+    return Prepared(str(view), str(source.absolute()), report.content_hash, str(weights or "none"), notes)
 
 
 def create_search(
     ledger: Ledger, space: SearchSpace, options: RunOptions, prepared: Prepared, settings: Settings, name: str
 ) -> SearchRecord:
     """Enter a new search into the ledger."""
-    import secrets
-
     search_id = secrets.token_hex(4)
     directory = settings.home.absolute() / "searches" / search_id
     directory.mkdir(parents=True)
     return ledger.create_search(
         name=name,
-        document=space.document(),
+        document={**space.document(), "data": prepared.source},
         objective=options.objective,
-        options=options.document(),
+        options={**options.document(), "weights": prepared.weights},
         environment=describe_environment(),
         directory=str(directory),
         data_hash=prepared.data_hash,
@@ -140,14 +161,18 @@ def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
     prepared = prepare(space, search.objective, settings)
     if prepared.data_hash != search.data_hash:
         raise DataError(
-            f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then, "
-            f"{prepared.data_hash[:12]} now); restore it, or start a new search with `evolve run --fresh`"
+            f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then,"
+            f" {prepared.data_hash[:12]} now); restore it, or start a new search with `evolve run --fresh`"
         )
     return prepared
 
 
 def drive(
-    ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: Settings, observers: Sequence[Observer]
+    ledger: Ledger,
+    search: SearchRecord,
+    prepared: Prepared,
+    settings: Settings,
+    observers: Sequence[Observer],
 ) -> Ending:
     """Run a search until it ends or is interrupted.
 
@@ -162,20 +187,36 @@ def drive(
         LeaseHeld: another driver is at work on it.
         LeaseLost: another driver has taken it over.
     """
-    options = RunOptions.of(search)
     space = SearchSpace.from_document(search.document, f"search {search.id}")
     with Signals() as signals, LeaseKeeper(ledger.acquire(search.id)) as keeper:
-        with ExitStack() as stack:
-            for observer in observers:
-                stack.enter_context(_following(ledger, search.id, observer, grace=5.0, durable=False))
-            stack.enter_context(_tracking(ledger, search.id, settings))
-            try:
-                runner = _runner(ledger, keeper, search, space, prepared, options, settings)
-                signals.call(runner.interrupt)
-                return runner.run()
-            except Interrupted:
-                keeper.release(INTERRUPTION.state, INTERRUPTION.reason)
-                return INTERRUPTION
+        followers = _follow(ledger, search.id, observers, settings)
+        ending = INTERRUPTION
+        try:
+            runner = _runner(ledger, keeper, search, space, prepared, settings)
+            signals.call(runner.interrupt)
+            ending = runner.run()
+        except Interrupted:
+            keeper.release(ending.state, ending.reason)
+        finally:
+            _dismiss(followers, HURRY_SECONDS if ending is INTERRUPTION else GRACE_SECONDS)
+    return ending
+
+
+def _follow(ledger: Ledger, search_id: str, observers: Sequence[Observer], settings: Settings) -> list[Follower]:
+    """Everyone who looks on: the given observers from the start, MLflow from where it was."""
+    from evolve.tracking import MlflowObserver
+
+    mlflow = MlflowObserver(settings.tracking_uri, ledger)
+    followers = [Follower(ledger, search_id, observer, durable=False) for observer in observers]
+    followers.append(Follower(ledger, search_id, mlflow, locks=settings.home / "locks"))
+    return [follower.start() for follower in followers]
+
+
+def _dismiss(followers: Sequence[Follower], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for follower in followers:
+        follower.drain(max(0.1, deadline - time.monotonic()))
+        follower.close(max(0.1, deadline - time.monotonic()))
 
 
 def _runner(
@@ -184,9 +225,9 @@ def _runner(
     search: SearchRecord,
     space: SearchSpace,
     prepared: Prepared,
-    options: RunOptions,
     settings: Settings,
 ) -> Runner:
+    options = RunOptions.of(search)
     gpus = _gpus_per_trial(options)
     template = SpecTemplate(
         search_id=search.id,
@@ -235,36 +276,6 @@ def _gpus_per_trial(options: RunOptions) -> float:
 
 def default_workers(gpus_per_trial: float) -> int:
     """One trial for each GPU share of this machine; without GPUs, one for every two cores."""
-    import os
-
     if gpus_per_trial > 0:
         return max(1, int(len(gpu_names()) / gpus_per_trial))
     return max(1, (os.cpu_count() or 1) // 2)
-
-
-@contextmanager
-def _following(
-    ledger: Ledger,
-    search_id: str,
-    observer: Observer,
-    *,
-    grace: float,
-    durable: bool,
-    locks: Path | None = None,
-) -> Iterator[None]:
-    follower = Follower(ledger, search_id, observer, durable=durable, locks=locks).start()
-    try:
-        yield
-    finally:
-        follower.drain(grace)
-        follower.close()
-
-
-@contextmanager
-def _tracking(ledger: Ledger, search_id: str, settings: Settings) -> Iterator[None]:
-    from evolve.tracking import MlflowObserver
-
-    observer = MlflowObserver(settings.tracking_uri, ledger)
-    locks = settings.home / "locks"
-    with _following(ledger, search_id, observer, grace=MLFLOW_GRACE_SECONDS, durable=True, locks=locks):
-        yield

@@ -21,7 +21,7 @@ from evolve.stopping import StopRules, Totals
 from evolve.trial import TrialFailed
 
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 6.0
 """How long running trials may take to stop when the driver leaves."""
 
 

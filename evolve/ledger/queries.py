@@ -165,3 +165,18 @@ def _event_record(row: dict[str, Any]) -> EventRecord:
 
 def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
+
+
+def active_seconds(connection: Connection, search_id: str) -> float:
+    """Time between each start of a driver and the last event before the next start."""
+    mine = select(events.c.sequence, events.c.at).where(events.c.search_id == search_id)
+    starts = connection.execute(
+        mine.where(events.c.kind == EventKind.SEARCH_STARTED).order_by(events.c.sequence)
+    ).all()
+    last = connection.execute(mine.order_by(events.c.sequence.desc()).limit(1)).first()
+    if not starts or last is None:
+        return 0.0
+    ends = connection.execute(
+        mine.where(events.c.sequence.in_([each.sequence - 1 for each in starts[1:]])).order_by(events.c.sequence)
+    ).all()
+    return sum(end.at - start.at for start, end in zip(starts, [*ends, last], strict=True))

@@ -115,6 +115,11 @@ class Ledger:
         with self._database.reading() as connection:
             return queries.event_list(connection, search_id, after, limit)
 
+    def active_seconds(self, search_id: str) -> float:
+        """Seconds with a driver at work; the time between a crash and its resume is left out."""
+        with self._database.reading() as connection:
+            return queries.active_seconds(connection, search_id)
+
     def cursor(self, observer: str, search_id: str) -> int:
         """The sequence of the last event that `observer` has handled; 0 for a new one."""
         with self._database.reading() as connection:

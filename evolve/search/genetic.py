@@ -24,6 +24,7 @@ from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
 from evolve.search.memory import BATCH, MemoryLimit
 from evolve.search.operators import (
+    BLENDED,
     MUTATED,
     Child,
     Individual,
@@ -34,7 +35,7 @@ from evolve.search.operators import (
     select_parents,
 )
 from evolve.search.start import start_design
-from evolve.space import SearchSpace
+from evolve.space import BooleanGene, CategoricalGene, SearchSpace
 from evolve.trial import FailureKind
 
 Breeding: TypeAlias = tuple[Genome, tuple[int, ...], tuple[str, ...], list[str]]
@@ -57,9 +58,9 @@ class GeneticSearch:
         self._default = self._codec.encode(space.default())
         self._toolbox = build_toolbox(space.search)
         self._choices = {
-            dimension: gene.choice_count
+            dimension: len(gene.options)
             for dimension, gene in enumerate(self._genes)
-            if gene.choice_count is not None
+            if isinstance(gene, CategoricalGene | BooleanGene)
         }
         self._memory = MemoryLimit(image_size=float(space.train.get("imgsz", 640) or 640))  # type: ignore[arg-type]
         self._asked = 0
@@ -201,8 +202,8 @@ class GeneticSearch:
             child, operators = self._vary(first, second, generator)
             genome = self._codec.canonical(child.genome)
             if self._is_new(genome):
-                parents = _by_share(child.origins, first, second)
-                return self._repaired(genome, parents, operators, child.origins)
+                origins = _settle_origins(child.origins, genome, first, second)
+                return self._repaired(genome, _by_share(origins, first, second), operators, origins)
         return self._sample(rng, "sample")
 
     def _vary(
@@ -281,9 +282,19 @@ def _individual(outcome: Outcome) -> Individual:
     return Individual(outcome.proposal.genome, outcome.proposal.number, outcome.fitness)
 
 
+def _settle_origins(origins: Sequence[str], genome: Genome, first: Individual, second: Individual) -> list[str]:
+    """A step too small to change the value, as of an integer, was no mutation."""
+    settled = list(origins)
+    for dimension, coordinate in enumerate(genome):
+        for parent in (second, first):
+            if origins[dimension] in (MUTATED, BLENDED) and coordinate == parent[dimension]:
+                settled[dimension] = inherited(parent.number)
+    return settled
+
+
 def _by_share(origins: Sequence[str], first: Individual, second: Individual) -> tuple[int, ...]:
     """The parents' numbers, the one that passed on most genes first; one that passed on none is no parent."""
-    blended = "blended" in origins
+    blended = BLENDED in origins
     shares = {parent.number: list(origins).count(inherited(parent.number)) for parent in (first, second)}
     ranked = sorted(shares, key=lambda number: -shares[number])
     return tuple(number for number in ranked if blended or shares[number] or number == ranked[0])

@@ -14,7 +14,6 @@ from typing import Any
 
 from deap import base, tools
 
-from evolve.search.base import Genome
 from evolve.search.chance import drawing_from
 from evolve.space import SearchSettings
 
@@ -110,12 +109,11 @@ def cross(
     with drawing_from(generator):
         toolbox.mate(one, other)
     genome, origins = [], []
-    for dimension, value in enumerate(one):
-        if dimension in choices:  # half a category means nothing: the whole coordinate is taken from one parent
-            parent = first if generator.random() < 0.5 else second  # noqa: PLR2004
-            value = parent[dimension]
-        genome.append(min(1.0, max(0.0, value)))
-        origins.append(_origin(value, dimension, first, second))
+    for dimension in range(len(one)):
+        if dimension in choices:  # half a category means nothing: the whole coordinate is one parent's
+            one[dimension] = generator.choice((first, second))[dimension]
+        genome.append(min(1.0, max(0.0, one[dimension])))
+        origins.append(_origin(one[dimension], dimension, first, second))
     return Child(genome, origins)
 
 

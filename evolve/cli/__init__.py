@@ -1,0 +1,39 @@
+"""The command line: parse, call, print. What a command does is in the module that it calls.
+
+Heavy imports are inside the commands, so that `evolve --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from evolve.cli import inputs, look, run
+from evolve.exceptions import EvolveError
+
+app = typer.Typer(
+    name="evolve",
+    help="Evolve the hyperparameters of YOLO12 detectors. Start with: evolve run --space demo.yaml --data demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+run.register(app)
+look.register(app)
+inputs.register(app)
+
+
+def main() -> None:
+    """Entry point of the script `evolve`; turns our errors into one line and an exit code."""
+    logging.basicConfig(format="evolve: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except EvolveError as error:
+        print(f"evolve: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        sys.exit(0)

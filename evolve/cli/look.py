@@ -1,0 +1,166 @@
+"""`evolve list`, `show`, `best`, `export`, `report`, `ui`, `sync`: look at what the ledger has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from evolve.ledger import Ledger
+    from evolve.space import SearchSpace
+
+SearchRef = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, beginning of an id, or name.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command("list")(list_searches)
+    for command in (show, best, export, report, ui, sync):
+        app.command()(command)
+
+
+def list_searches(
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """List searches, newest first."""
+    from rich.console import Console
+
+    from evolve.records_json import record_json
+    from evolve.tables import searches_table
+
+    with _ledger() as ledger:
+        searches = ledger.searches(limit=limit)
+    if as_json:
+        typer.echo(json.dumps([record_json(search) for search in searches]))
+    elif searches:
+        Console().print(searches_table(searches))
+    else:
+        typer.echo("no searches yet; start one with: evolve run --space demo.yaml --data demo")
+
+
+def show(
+    search: SearchRef,
+    top: Annotated[int, typer.Option(help="How many of the fittest to list.", min=1)] = 10,
+    csv: Annotated[Path | None, typer.Option(help="Write all individuals to this .csv instead.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write all individuals to this .parquet instead.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print search and individuals as JSON.")] = False,
+) -> None:
+    """Show a search: its state, its generations, its fittest individuals."""
+    from rich.console import Console
+
+    from evolve.records_json import record_json
+    from evolve.tables import search_view
+
+    with _ledger() as ledger:
+        record = ledger.search(search)
+        if csv or parquet:
+            _write_tables(ledger, record.id, [path for path in (csv, parquet) if path])
+            return
+        individuals = ledger.individuals(record.id)
+    if as_json:
+        typer.echo(json.dumps({"search": record_json(record), "individuals": list(map(record_json, individuals))}))
+        return
+    metric = str(_space(record.document, record.id).fitness)
+    Console().print(search_view(record, individuals, metric=metric, best=top))
+
+
+def _write_tables(ledger: Ledger, search_id: str, paths: list[Path]) -> None:
+    from evolve.frame import search_frame, write_frame
+
+    frame = search_frame(ledger, search_id)
+    for path in paths:
+        typer.echo(write_frame(frame, path))
+
+
+def best(
+    search: SearchRef,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+) -> None:
+    """Print the best configuration as YAML that `yolo train cfg=` accepts."""
+    from evolve.best import best_of, best_yaml
+
+    with _ledger() as ledger:
+        record = ledger.search(search)
+        individual, evaluation = best_of(ledger, record)
+    text = best_yaml(record, individual, evaluation, _space(record.document, record.id))
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(output)
+
+
+def export(
+    search: SearchRef,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder or .zip to make.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an older bundle.")] = False,
+    without_weights: Annotated[bool, typer.Option(help="Leave the weights out.")] = False,
+) -> None:
+    """Write the bundle: best YAML, weights, report, seeds, environment, hash of the data."""
+    from evolve.bundle import export_bundle
+
+    with _ledger() as ledger:
+        record = ledger.search(search)
+        target = output or Path(f"{record.name}-{record.id}")
+        typer.echo(export_bundle(ledger, record.id, target, force=force, weights=not without_weights))
+
+
+def report(
+    search: SearchRef,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write.")] = None,
+) -> None:
+    """Write the report, one HTML file that needs no network."""
+    from evolve.report import write_report
+
+    with _ledger() as ledger:
+        record = ledger.search(search)
+        typer.echo(write_report(ledger, record.id, output or Path(f"{record.name}-{record.id}.html")))
+
+
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000) -> None:
+    """Open the MLflow UI on the store that holds the searches."""
+    from evolve.settings import Settings
+    from evolve.tracking import prepare_store, ui_command
+
+    settings = Settings()
+    command = ui_command(settings.tracking_uri, port)
+    _deliver()
+    prepare_store(settings.tracking_uri)
+    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop with Ctrl-C)")
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603  # our own command line
+
+
+def sync() -> None:
+    """Deliver to MLflow what it missed while it was away."""
+    typer.echo(f"MLflow is up to date with {_deliver()} searches")
+
+
+def _deliver() -> int:
+    from evolve.delivery import deliver_missed
+    from evolve.settings import Settings
+
+    with _ledger() as ledger:
+        return deliver_missed(ledger, Settings())
+
+
+@contextmanager
+def _ledger() -> Iterator[Ledger]:
+    from evolve.ledger import Ledger
+    from evolve.settings import Settings
+
+    with Ledger(Settings().ledger_url) as ledger:
+        yield ledger
+
+
+def _space(document: object, search_id: str) -> SearchSpace:
+    from evolve.space import SearchSpace
+
+    return SearchSpace.from_document(document, f"search {search_id}")

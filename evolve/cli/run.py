@@ -1,0 +1,171 @@
+"""`evolve run`, `resume`, `cancel`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evolve.exceptions import InputError
+
+if TYPE_CHECKING:
+    from evolve.compose import Prepared
+    from evolve.ledger import Ledger, SearchRecord
+    from evolve.progress import Progress
+    from evolve.settings import Settings
+
+INTERRUPTED_CODE = 130
+"""The exit code of a search that was interrupted and can be resumed."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for every event, for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command()(run)
+    app.command()(resume)
+    app.command()(cancel)
+
+
+def run(
+    space: Annotated[str, typer.Option(help="Search space: a YAML file, or the name of a shipped one.")],
+    data: Annotated[str | None, typer.Option(help="Data YAML or folder, or `demo`.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Generations to breed.")] = None,
+    population: Annotated[int | None, typer.Option(help="Individuals in a generation.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training.")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Image size in pixels.")] = None,
+    model: Annotated[str | None, typer.Option(help="yolo12n, s, m, l or x.")] = None,
+    weights: Annotated[str | None, typer.Option(help="`none`, `auto`, or a .pt file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search and of every training.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search and its MLflow experiment.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Start anew although one of this name is unfinished.")] = False,
+    generational: Annotated[
+        bool | None, typer.Option("--generational/--steady-state", help="Wait for whole generations, or never.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once.", min=1)] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of a trial; 0.5 shares one.", min=0.0)] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. `auto`.")] = None,
+    inline: Annotated[bool, typer.Option(help="Train in this process, one by one, without Ray.")] = False,
+    objective: Annotated[str, typer.Option(help="`yolo12`, or your own package.module:function.")] = "yolo12",
+    hang_timeout: Annotated[
+        float | None, typer.Option(help="Seconds of silence that mean a hang.", min=1.0)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Evolve hyperparameters: breed, train, select, until a stopping rule holds."""
+    from evolve.compose import RunOptions
+    from evolve.ledger import Ledger
+    from evolve.searches import start
+    from evolve.settings import Settings
+    from evolve.space import load_space
+
+    overrides = {
+        "data": data,
+        "model": model,
+        "weights": weights,
+        "train.epochs": epochs,
+        "train.imgsz": imgsz,
+        "search.generations": generations,
+        "search.population": population,
+        "search.seed": seed,
+        "search.generational": generational,
+    }
+    loaded = load_space(space, {key: value for key, value in overrides.items() if value is not None})
+    settings = Settings()
+    options = RunOptions(objective, inline, workers, gpus_per_trial, ray_address, hang_timeout)
+    with Ledger(settings.ledger_url) as ledger:
+        former = None if fresh else _former(ledger, name or loaded.name)
+        if former is not None:
+            _resume(ledger, former, settings, as_json)
+            return
+        search, prepared = start(ledger, loaded, options, settings, name)
+        _drive(ledger, search, prepared, settings, as_json)
+
+
+def resume(
+    search: Annotated[str | None, typer.Argument(help="Id or name; the newest unfinished one if none.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a search that was interrupted; nothing that was finished is trained again."""
+    from evolve.ledger import Ledger
+    from evolve.searches import unfinished
+    from evolve.settings import Settings
+
+    settings = Settings()
+    with Ledger(settings.ledger_url) as ledger:
+        if search is not None:
+            record = ledger.search(search)
+        else:
+            waiting = unfinished(ledger)
+            if not waiting:
+                raise InputError("resume: no search is unfinished; `evolve list` shows them all")
+            record = waiting[0]
+        _resume(ledger, record, settings, as_json)
+
+
+def cancel(search: Annotated[str, typer.Argument(help="Id or name.")]) -> None:
+    """End a search for good; its driver stops within seconds, what is finished stays."""
+    from evolve.ledger import Ledger, Request, SearchState
+    from evolve.searches import is_driven
+    from evolve.settings import Settings
+
+    with Ledger(Settings().ledger_url) as ledger:
+        record = ledger.search(search)
+        if record.state.is_over:
+            raise InputError(f"search {record.id}: must be unfinished to be cancelled, but it is {record.state}")
+        ledger.ask_driver(record.id, Request.CANCEL)
+        if is_driven(record):
+            typer.echo(
+                f"search {record.id}: its driver was asked to stop; `evolve show {record.id}` tells when it has"
+            )
+            return
+        ledger.acquire(record.id).release(SearchState.CANCELLED, "cancelled on request")
+        typer.echo(f"search {record.id}: cancelled")
+
+
+def _former(ledger: Ledger, name: str) -> SearchRecord | None:
+    """An interrupted search of this name that the user wants to go on with."""
+    from evolve.searches import unfinished
+
+    waiting = unfinished(ledger, name)
+    if not waiting:
+        return None
+    former = waiting[0]
+    story = f"search {name!r} ({former.id}) is unfinished: {former.evaluated} individuals are evaluated"
+    if not sys.stdin.isatty():
+        raise InputError(f"{story}; go on with `evolve resume {former.id}`, or start anew with --fresh")
+    return former if typer.confirm(f"{story}. Go on with it?", default=True) else None
+
+
+def _resume(ledger: Ledger, search: SearchRecord, settings: Settings, as_json: bool) -> None:
+    from evolve.compose import prepare_again
+    from evolve.searches import check_resumable
+
+    check_resumable(search)
+    _drive(ledger, search, prepare_again(search, settings), settings, as_json)
+
+
+def _drive(ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: Settings, as_json: bool) -> None:
+    from evolve.compose import drive
+    from evolve.ledger import SearchState
+
+    for note in prepared.notes:
+        typer.echo(f"note: {note}", err=True)
+    ending = drive(ledger, search, prepared, settings, [_progress(search, as_json)])
+    if ending.state is SearchState.INTERRUPTED:
+        typer.echo(f"interrupted; nothing finished is lost. Go on with: evolve resume {search.id}", err=True)
+        raise typer.Exit(INTERRUPTED_CODE)
+    if ending.state is SearchState.FAILED:
+        raise typer.Exit(1)
+
+
+def _progress(search: SearchRecord, as_json: bool) -> Progress:
+    from evolve.progress import make_progress
+    from evolve.space import SearchSpace
+
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    total = space.search.population * space.search.generations
+    since = 0.0 if search.started_at is None else time.time()
+    return make_progress("json" if as_json else "live", total, str(space.fitness), since=since)

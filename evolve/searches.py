@@ -1,0 +1,177 @@
+"""Searches from Python: start one, go on with one, look at one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolve.exceptions import InputError
+from evolve.ledger import IndividualRecord, Ledger, SearchRecord, SearchState
+from evolve.ledger.owner import is_dead
+from evolve.observers import Observer
+from evolve.settings import Settings
+from evolve.space import SearchSpace, load_space
+from evolve.trial import Json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evolve.compose import Prepared, RunOptions
+
+UNFINISHED = tuple(state for state in SearchState if not state.is_over)
+
+
+class Search:
+    """A search in the ledger, as it stands whenever it is asked.
+
+    Args:
+        ledger: Where it is recorded; stays open as long as this is used.
+        search_id: Its id.
+    """
+
+    def __init__(self, ledger: Ledger, search_id: str) -> None:
+        self._ledger = ledger
+        self.id = search_id
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"<Search {record.id} {record.name!r} {record.state}, best {record.best_fitness}>"
+
+    @property
+    def record(self) -> SearchRecord:
+        """All that the ledger has of the search itself."""
+        return self._ledger.search(self.id)
+
+    @property
+    def state(self) -> SearchState:
+        """Where it stands."""
+        return self.record.state
+
+    @property
+    def best(self) -> IndividualRecord | None:
+        """The fittest individual so far."""
+        number = self.record.best_individual
+        return None if number is None else self._ledger.individuals(self.id, numbers=[number])[0]
+
+    def individuals(self) -> list[IndividualRecord]:
+        """All individuals in birth order."""
+        return self._ledger.individuals(self.id)
+
+    def frame(self) -> pd.DataFrame:
+        """A pandas table with a row for each individual; see `evolve.frame.search_frame`."""
+        from evolve.frame import search_frame
+
+        return search_frame(self._ledger, self.id)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one HTML file; see `evolve.report.write_report`."""
+        from evolve.report import write_report
+
+        return write_report(self._ledger, self.id, Path(path))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the bundle of the best individual; see `evolve.bundle.export_bundle`."""
+        from evolve.bundle import export_bundle
+
+        return export_bundle(self._ledger, self.id, Path(path))
+
+
+def is_driven(search: SearchRecord) -> bool:
+    """Whether a living driver is at work on a search."""
+    if search.owner is None or is_dead(search.owner):
+        return False
+    return search.lease_expires is not None and search.lease_expires > time.time()
+
+
+def unfinished(ledger: Ledger, name: str | None = None) -> list[SearchRecord]:
+    """Searches that were interrupted or failed and that nobody drives now, newest first."""
+    return [each for each in ledger.searches(name=name, states=UNFINISHED) if not is_driven(each)]
+
+
+def start(
+    ledger: Ledger, space: SearchSpace, options: RunOptions, settings: Settings, name: str | None = None
+) -> tuple[SearchRecord, Prepared]:
+    """Check everything, and enter a new search into the ledger.
+
+    Raises:
+        InputError: if anything that the user gave cannot be used; then nothing was entered.
+    """
+    from evolve.compose import create_search, prepare
+
+    prepared = prepare(space, options.objective, settings)
+    return create_search(ledger, space, options, prepared, settings, name or space.name), prepared
+
+
+def check_resumable(search: SearchRecord) -> None:
+    """Refuse a search that is over.
+
+    Raises:
+        InputError: if there is nothing to go on with.
+    """
+    if search.state.is_over:
+        raise InputError(
+            f"search {search.id}: must be unfinished to go on, but it is {search.state} ({search.reason}); "
+            "start a new one with `evolve run`"
+        )
+
+
+def resume_search(ref: str, *, observers: Sequence[Observer] = (), home: str | Path | None = None) -> Search:
+    """Go on with an unfinished search until it ends, and return it.
+
+    Args:
+        ref: Its id or name.
+        observers: As for `run_search`.
+        home: As for `run_search`.
+
+    Raises:
+        InputError: if there is no such search, it is over, or what it needs is gone.
+        LeaseHeld: if another driver is at work on it.
+    """
+    from evolve.compose import drive, prepare_again
+
+    settings = _settings(home)
+    ledger = Ledger(settings.ledger_url)
+    search = ledger.search(ref)
+    check_resumable(search)
+    drive(ledger, search, prepare_again(search, settings), settings, observers)
+    return Search(ledger, search.id)
+
+
+def run_search(
+    space: SearchSpace | str | Path,
+    *,
+    name: str | None = None,
+    overrides: Mapping[str, Json] | None = None,
+    observers: Sequence[Observer] = (),
+    home: str | Path | None = None,
+    **options: Any,
+) -> Search:
+    """Run a whole search and return it.
+
+    Args:
+        space: A space, the path of one, or the name of one that is shipped.
+        name: Name of the search and of its MLflow experiment; the space's unless given.
+        overrides: Values for keys of the space, with dots: `{"train.epochs": 3, "data": "my.yaml"}`; only where
+            `space` is a path or a name.
+        observers: Hear of every event, in threads of their own.
+        home: Folder for everything that is kept; `EVOLVE_HOME` or `.evolve` unless given.
+        options: Fields of `evolve.compose.RunOptions`, e.g. `objective="my_module:train"`, `workers=2`.
+
+    Raises:
+        InputError: if anything given cannot be used.
+    """
+    from evolve.compose import RunOptions, drive
+
+    settings = _settings(home)
+    if not isinstance(space, SearchSpace):
+        space = load_space(space, overrides or {})
+    ledger = Ledger(settings.ledger_url)
+    search, prepared = start(ledger, space, RunOptions(**options), settings, name)
+    drive(ledger, search, prepared, settings, observers)
+    return Search(ledger, search.id)
+
+
+def _settings(home: str | Path | None) -> Settings:
+    return Settings() if home is None else Settings(home=Path(home))
