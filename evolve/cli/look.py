@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from evolve.ledger import Ledger
     from evolve.space import SearchSpace
+    from evolve.trial import Json
 
 SearchRef = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, beginning of an id, or name.")]
 
@@ -160,7 +161,7 @@ def _ledger() -> Iterator[Ledger]:
         yield ledger
 
 
-def _space(document: object, search_id: str) -> SearchSpace:
+def _space(document: Mapping[str, Json], search_id: str) -> SearchSpace:
     from evolve.space import SearchSpace
 
     return SearchSpace.from_document(document, f"search {search_id}")

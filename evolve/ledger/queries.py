@@ -179,4 +179,4 @@ def active_seconds(connection: Connection, search_id: str) -> float:
     ends = connection.execute(
         mine.where(events.c.sequence.in_([each.sequence - 1 for each in starts[1:]])).order_by(events.c.sequence)
     ).all()
-    return sum(end.at - start.at for start, end in zip(starts, [*ends, last], strict=True))
+    return sum(float(end.at - start.at) for start, end in zip(starts, [*ends, last], strict=True))

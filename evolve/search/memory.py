@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from evolve.codec import Codec
 from evolve.search.base import Genome
+from evolve.space import IntGene, SearchSpace
 from evolve.trial import Json
 
 BATCH = "batch"
 IMAGE_SIZE = "imgsz"
+USUAL_IMAGE_SIZE = 640
 
 
-@dataclass
 class MemoryLimit:
     """Keeps children below the smallest batch that did not fit.
 
-    Activations dominate the memory of a training, and they grow with batch * imgsz^2; so a batch that did not fit
-    at one image size forbids, at another, all batches of as many pixels.
+    Activations dominate the memory of a training, and they grow with batch * imgsz^2; so a batch that did not
+    fit at one image size forbids, at another, all batches of as many pixels.
 
-    Attributes:
-        image_size: The fixed image size in pixels, where it is no gene.
-        pixels: The smallest batch * imgsz^2 that ran out of memory so far.
+    Args:
+        space: Where `batch` is an integer gene of it, there is something to repair.
+        codec: The codec of that space.
     """
 
-    image_size: float
-    pixels: float = float("inf")
+    def __init__(self, space: SearchSpace, codec: Codec) -> None:
+        self._codec = codec
+        self._batch = space.genes.get(BATCH)
+        self._image_size = space.train.get(IMAGE_SIZE, USUAL_IMAGE_SIZE)
+        self._pixels = float("inf")
 
     def learn(self, params: Mapping[str, Json]) -> None:
         """Take in the values of an individual that ran out of memory."""
-        self.pixels = min(self.pixels, self._pixels(params))
+        if BATCH in params:
+            self._pixels = min(self._pixels, self._pixels_of(params))
 
-    def allows(self, params: Mapping[str, Json]) -> bool:
-        """Whether nothing as large has failed yet."""
-        return BATCH not in params or self._pixels(params) < self.pixels
+    def repair(self, genome: Genome) -> Genome:
+        """The genome, with a batch that has a chance to fit if its own has none.
 
-    def repair(self, codec: Codec, genome: Genome, low: int) -> Genome:
-        """The genome with its batch made small enough, as far as `low`, the gene's bound, lets it."""
-        params = dict(codec.decode(genome))
-        if self.allows(params):
+        A batch at the gene's lower bound stays, and so does one whose repair would break a constraint.
+        """
+        params = self._codec.decode(genome)
+        if BATCH not in params or not isinstance(self._batch, IntGene) or self._pixels_of(params) < self._pixels:
             return genome
-        per_image = self._pixels({**params, BATCH: 1})
-        params[BATCH] = max(low, int((self.pixels - 1) // per_image))
-        return codec.encode(params)
+        per_image = self._pixels_of({**params, BATCH: 1})
+        params[BATCH] = max(self._batch.low, int((self._pixels - 1) // per_image))
+        smaller = self._codec.encode(params)
+        return smaller if self._codec.feasible(smaller) else genome
 
-    def _pixels(self, params: Mapping[str, Json]) -> float:
-        batch, size = params.get(BATCH, 1), params.get(IMAGE_SIZE, self.image_size)
-        return float(batch) * float(size) ** 2  # type: ignore[arg-type]  # both are numbers by the space's rules
+    def _pixels_of(self, params: Mapping[str, Json]) -> float:
+        batch: Any = params[BATCH]
+        size: Any = params.get(IMAGE_SIZE, self._image_size)
+        return float(batch) * float(size) ** 2
