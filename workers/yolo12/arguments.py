@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evolve.exceptions import SpaceError
+from evolve.space import FloatGene, Gene, IntGene, SearchSpace
 from evolve.trial import Json
+from workers.yolo12.architectures import MODELS
 
 OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "auto")
 OVERRIDDEN_BY_AUTO = ("lr0", "momentum", "warmup_bias_lr")
+METRICS = (
+    "metrics/precision(B)",
+    "metrics/recall(B)",
+    "metrics/mAP50(B)",
+    "metrics/mAP50-95(B)",
+    "val/box_loss",
+    "val/cls_loss",
+    "val/dfl_loss",
+)
+"""What a trial's result holds."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +156,72 @@ def advice(name: str) -> str:
     """What to write instead of a name that is not in the catalogue."""
     if name in ELSEWHERE:
         return ELSEWHERE[name]
-    near = difflib.get_close_matches(name, CATALOGUE, n=1)
+    near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.75)
     return f"did you mean {near[0]!r}?" if near else "remove it"
+
+
+def check_arguments(space: SearchSpace) -> None:
+    """Refuse a space whose model, settings or genes Ultralytics could not train with.
+
+    Raises:
+        SpaceError: with one line for the first rule that is broken.
+    """
+    for problem in _problems(space):
+        raise SpaceError(f"{space.name}: {problem}")
+
+
+def _problems(space: SearchSpace) -> Iterator[str]:
+    if space.model not in MODELS:
+        yield f"model: must be one of {', '.join(MODELS)}, but got {space.model!r}"
+    for name, value in space.train.items():
+        yield from _name_problem(f"train.{name}", name)
+        yield from _value_problem(f"train.{name}", CATALOGUE[name], value)
+    if "epochs" not in space.train:
+        yield "train.epochs: is required, but is missing; add the number of epochs that each trial trains"
+    for name, gene in space.genes.items():
+        yield from _name_problem(f"genes.{name}", name)
+        if not CATALOGUE[name].gene:
+            yield f"genes.{name}: must be the same for all individuals, but is a gene; put it under train"
+        for value in _extremes(gene):
+            yield from _value_problem(f"genes.{name}", CATALOGUE[name], value)
+    yield from _optimizer_problems(space)
+    for metric in space.fitness.weights:
+        if metric not in METRICS:
+            yield f"fitness: must use metrics that YOLO12 reports ({', '.join(METRICS)}), but got {metric!r}"
+
+
+def _name_problem(key: str, name: str) -> Iterator[str]:
+    if name not in CATALOGUE:
+        yield f"{key}: must be a known training argument, but got {name!r}; {advice(name)}"
+
+
+def _value_problem(key: str, argument: Argument, value: Json) -> Iterator[str]:
+    if problem := argument.problem(value):
+        yield f"{key}: {problem}, but got {value!r}"
+
+
+def _extremes(gene: Gene) -> Iterator[Json]:
+    """Values that stand for all of a gene's: every rule of the catalogue is an interval or a list."""
+    if isinstance(gene, FloatGene | IntGene):
+        yield from (gene.low, gene.high)
+    else:
+        yield from gene.options
+
+
+def _optimizer_problems(space: SearchSpace) -> Iterator[str]:
+    """`auto` chooses learning rate and momentum by itself, silently: their genes would be noise."""
+    gene = space.genes.get("optimizer")
+    possible = set(_extremes(gene)) if gene else {space.train.get("optimizer", "auto")}
+    if "auto" not in possible:
+        return
+    for name in OVERRIDDEN_BY_AUTO:
+        if name in space.genes and "auto" in space.genes[name].when.get("optimizer", ("auto",)):
+            key = f"genes.{name}"
+        elif name in space.train:
+            key = f"train.{name}"
+        else:
+            continue
+        yield (
+            f"{key}: optimizer must not be auto, which overwrites {name}, but it is; "
+            "set train.optimizer, e.g. to AdamW"
+        )

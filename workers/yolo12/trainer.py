@@ -24,6 +24,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12.attempts import Interrupted
+from workers.yolo12.images import TrialDataset
 from workers.yolo12.process import use_threads
 from workers.yolo12.weights import load_weights
 
@@ -84,10 +85,25 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
         except Exception as error:  # Ultralytics raises a dozen kinds here, and all of them are about the data
             raise TrialFailed(FailureKind.DATA, f"{self.args.data}: {_first_line(error)}") from error
 
-    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        """Build a data set; every error on the way is the data's."""
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> TrialDataset:
+        """Build a split's data set, as Ultralytics does but of our class; every error on the way is the data's."""
         try:
-            return super().build_dataset(img_path, mode, batch)
+            return TrialDataset(
+                img_path=img_path,
+                data=self.data,
+                scratch=self.save_dir,
+                imgsz=self.args.imgsz,
+                batch_size=batch,
+                augment=mode == "train",
+                hyp=self.args,
+                rect=self.args.rect or mode == "val",
+                pad=0.0 if mode == "train" else 0.5,
+                stride=max(int(self.model.stride.max()), 32),
+                single_cls=self.args.single_cls,
+                fraction=self.args.fraction if mode == "train" else 1.0,
+            )
+        except TrialFailed:
+            raise
         except Exception as error:  # as above
             raise TrialFailed(FailureKind.DATA, f"{img_path}: {_first_line(error)}") from error
 

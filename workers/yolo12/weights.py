@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evolve.exceptions import DataError, InputError
+from evolve.exceptions import InputError
 from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12.architectures import PICO
-from workers.yolo12.process import OFFLINE_BEFORE
+from workers.yolo12.downloads import fetch
 
 if TYPE_CHECKING:
     from torch import nn
-
-FETCH_TIMEOUT = 3600.0  # seconds; COCO has 20 GB
 
 
 def resolve_weights(model: str, weights: str, home: Path) -> tuple[Path | None, str]:
@@ -45,7 +40,7 @@ def resolve_weights(model: str, weights: str, home: Path) -> tuple[Path | None, 
     target = home / "weights" / f"{model}.pt"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _fetch("weights", target.name, target.parent), ""
+        return fetch("weights", target.name, target.parent), ""
     except OSError as error:
         return None, f"{target.name} could not be downloaded ({error}): training starts from random weights"
 
@@ -54,25 +49,6 @@ def local_weights(model: str, home: Path | None = None) -> Path | None:
     """The file `<model>.pt` in the current directory or in `home/weights`, if there is one."""
     folders = [Path.cwd(), *([home / "weights"] if home else [])]
     return next((folder / f"{model}.pt" for folder in folders if (folder / f"{model}.pt").is_file()), None)
-
-
-def download_dataset(name: str, home: Path) -> Path:
-    """Download a data set that Ultralytics knows by name, e.g. `coco8`, to `home/datasets`.
-
-    Returns:
-        A data YAML with absolute paths.
-
-    Raises:
-        DataError: if Ultralytics ships no such name or the download fails.
-    """
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise DataError(f"data: must be a path or the name of a data set, but got {name!r}")
-    folder = home / "datasets"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return _fetch("dataset", name.removesuffix(".yaml"), folder)
-    except OSError as error:
-        raise DataError(f"data: {name}: no such file, and it could not be downloaded: {error}") from error
 
 
 def load_weights(path: Path) -> nn.Module:
@@ -102,23 +78,3 @@ def _given(weights: str) -> Path:
     if path.suffix == ".pt" and path.is_file():
         return path.resolve()
     raise InputError(f"weights: must be none, auto or the path of an existing .pt file, but got {weights!r}")
-
-
-def _fetch(kind: str, name: str, folder: Path) -> Path:
-    """Download in a process of its own: this one stays offline, and a stuck connection can be given up.
-
-    Raises:
-        OSError: if there is no network, no such name, or no end.
-    """
-    command = [sys.executable, "-m", "workers.yolo12.fetch", kind, name, str(folder.resolve())]
-    environment = os.environ | {"YOLO_OFFLINE": OFFLINE_BEFORE, "YOLO_AUTOINSTALL": "false"}
-    try:
-        done = subprocess.run(  # noqa: S603 - our own module, and a checked name
-            command, env=environment, capture_output=True, text=True, timeout=FETCH_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OSError(f"gave up after {FETCH_TIMEOUT:.0f} s") from error
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no answer"]
-    if done.returncode:
-        raise OSError(lines[-1])
-    return Path(lines[-1])
