@@ -1,0 +1,72 @@
+"""Objectives that a worker process resolves by name: `objectives_for_tests:<function>`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from evolve.trial import EpochReport, TrialResult, TrialSpec, TrialStream
+
+
+class Unpicklable(Exception):
+    """Cannot leave its process, as it holds a lock."""
+
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = threading.Lock()
+
+
+def raises_unpicklable(spec: TrialSpec) -> float:
+    raise Unpicklable
+
+
+def reports_unpicklable(spec: TrialSpec) -> TrialStream:
+    yield EpochReport(1, 2, {"fitness": threading.Lock()}, 0.0)  # type: ignore[dict-item]
+    return TrialResult({"fitness": 1.0})
+
+
+def exits(spec: TrialSpec) -> float:
+    raise SystemExit(3)
+
+
+def cleans_up(spec: TrialSpec) -> Iterator[float]:
+    """Report ten times a second until stopped; leave `cleaned` in its folder on the way out."""
+    try:
+        while True:
+            time.sleep(0.1)
+            yield 0.5
+    finally:
+        Path(spec.directory, "cleaned").touch()
+
+
+def never_ends_its_epoch(spec: TrialSpec) -> Iterator[float]:
+    yield 0.5
+    time.sleep(600)
+
+
+def starts_a_child(spec: TrialSpec) -> Iterator[float]:
+    """Report the process id of a child that would live on for ten minutes."""
+    with subprocess.Popen(["sleep", "600"]) as child:
+        yield float(child.pid)
+        time.sleep(600)
+
+
+def environment(spec: TrialSpec) -> TrialResult:
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    return TrialResult({"fitness": 1.0}, effective={name: os.environ.get(name) for name in names})
+
+
+def waits_for_company(spec: TrialSpec) -> float:
+    """Return 1 if another trial of the same folder runs at the same time, 0 after five seconds alone."""
+    folder = Path(spec.directory)
+    (folder / f"{spec.individual}.here").touch()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if len(list(folder.glob("*.here"))) > 1:
+            return 1.0
+        time.sleep(0.02)
+    return 0.0
