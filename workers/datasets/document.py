@@ -241,5 +241,8 @@ def _split_path(root: Path, entry: str) -> Path:
 
 def _keypoints(mapping: Mapping[str, Any]) -> int:
     shape = mapping.get("kpt_shape")
-    is_shape = isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)  # noqa: PLR2004
-    return shape[0] * shape[1] if is_shape and shape else 0
+    match shape:
+        case [int(points), int(dimensions)]:
+            return points * dimensions
+        case _:
+            return 0

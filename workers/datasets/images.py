@@ -29,7 +29,7 @@ _FORMATS = ("PNG", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF")
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = b"\xff\xda"
 _IMPOSSIBLE_MARKER = re.compile(rb"\xff[\x01-\xbf\xf0-\xfd]")
-# Number of codes of each length in the usual table for AC coefficients, with which zero bytes never come in a long run.
+# Number of codes of each length in the usual table for AC coefficients. With it, zero bytes never come in a run.
 _USUAL_HUFFMAN = bytes((0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D))
 _ZERO_RUN = bytes(64)
 _EXIF_ORIENTATION = 0x0112

@@ -1,4 +1,4 @@
-"""Reads the label file of a picture: `class x_center y_center width height` a row, in parts of the picture's size."""
+"""Reads the label file of a picture: rows of `class x_center y_center width height`, in parts of its size."""
 
 from __future__ import annotations
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 IMAGE_SUFFIXES = frozenset(
     [".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"]
@@ -71,11 +73,15 @@ def _count_classes(images: Path) -> int:
 def walk(folder: str | os.PathLike[str], suffixes: Iterable[str]) -> Iterator[str]:
     """Every file below `folder` with one of `suffixes`, in lower case.
 
-    Hidden files and what macOS leaves in archives are passed over. Links to folders are followed, each folder once, so that a loop ends.
+    Hidden files and what macOS leaves in archives are passed over. Links to folders are followed, each folder
+    once, so that a loop ends.
+
+    Raises:
+        OSError: if a folder cannot be read; its pictures would go missing without a word.
     """
     suffixes = frozenset(suffixes)
     seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         status = os.stat(parent)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -85,6 +91,10 @@ def walk(folder: str | os.PathLike[str], suffixes: Iterable[str]) -> Iterator[st
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield os.path.join(parent, name)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error
 
 
 def list_images(sources: Iterable[Path]) -> list[str]:
@@ -108,12 +118,22 @@ def _listed(source: Path) -> Iterator[str]:
             yield os.path.normpath(os.path.join(source.parent, name))
 
 
-def list_labels(folder: str) -> list[str]:
-    """The label files below `folder`."""
-    return [path for path in walk(folder, (".txt",)) if os.path.basename(path) not in _NOT_LABELS]
-
-
 def label_path(image: str) -> str:
     """Where the label of `image` is looked for: the last `/images/` becomes `/labels/`, the suffix `.txt`."""
     separated = f"{os.sep}labels{os.sep}".join(image.rsplit(f"{os.sep}images{os.sep}", 1))
     return os.path.splitext(separated)[0] + ".txt"
+
+
+def labels_beside(sources: Iterable[Path]) -> list[str]:
+    """The label files in the folders that belong to folders of pictures."""
+    labels = []
+    for source in map(os.fspath, sources):
+        folder = os.path.dirname(label_path(os.path.join(source, "any.jpg")))
+        if folder != source and os.path.isdir(folder):
+            labels += [path for path in walk(folder, (".txt",)) if os.path.basename(path) not in _NOT_LABELS]
+    return labels
+
+
+def fold_name(path: str) -> str:
+    """The same for two paths that differ only in case or in how accents are composed."""
+    return unicodedata.normalize("NFC", path).casefold()

@@ -20,8 +20,8 @@ def resolve_data(ref: str, home: Path, download: Callable[[str], Path] | None = 
     Args:
         ref: `demo` for the built-in one, a path that exists, or the name of a data set that can be downloaded.
         home: The folder that holds everything of this product; the built-in data set is made there.
-        download: Gets a data set by name and returns its data YAML, with an absolute `path:`; may raise anything.
-            None where nothing may be downloaded.
+        download: Gets a data set by name and returns its data YAML, with an absolute `path:`; raises DataError or
+            OSError where it cannot. None where nothing may be downloaded.
 
     Returns:
         A data YAML or a folder.
@@ -44,8 +44,9 @@ def _downloaded(name: str, download: Callable[[str], Path] | None) -> Path:
     if download is not None:
         try:
             return download(name)
-        except Exception as error:  # a download fails in as many ways as there are networks
-            reason = printable(str(error).strip().split("\n", 1)[0]) or type(error).__name__
+        except (DataError, OSError) as error:
+            reason = str(error.__cause__ or error).strip().split("\n", 1)[0]
     raise DataError(
-        f"data: {printable(name)} is neither a file here nor could it be downloaded ({reason}); {_ADVICE}"
+        f"data: {printable(name)} is neither a file here nor could it be downloaded ({printable(reason)});"
+        f" {_ADVICE}"
     )
