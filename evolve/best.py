@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evolve.exceptions import EvolveError
-from evolve.formatting import clean, number, verdict
+from evolve.formatting import clean, fitness_label, number, verdict
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.trial import Json, TrialState
 from evolve.yaml_io import dump_yaml
@@ -93,7 +93,7 @@ def best_yaml(
     """`best_arguments` as a YAML document, with comments that say where they come from."""
     comments = [
         f"Search {clean(search.name)} ({search.id}), individual {individual.number}",
-        f"Fitness ({clean(str(space.fitness))}): {number(individual.fitness, 5)}",
+        f"Fitness ({fitness_label(space.fitness.weights)}): {number(individual.fitness, 5)}",
     ]
     if individual.number == search.best_individual:
         comments.append(f"Result: {verdict(search)}")

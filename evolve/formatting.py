@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from evolve.ledger.records import SearchRecord
 from evolve.trial import FailureKind
@@ -14,9 +15,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def clean(text: str) -> str:
     """`text` on one line and without control characters, so that a name cannot drive the terminal."""
-    return "".join(
-        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split())
-    )
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -25,7 +24,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def compact(value: object) -> str:
-    """A parameter's value: floats to four significant digits, everything else cleaned."""
+    """A parameter's value: floats to four significant digits, truth values as YAML has them."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else clean(str(value))
 
 
@@ -48,9 +49,27 @@ def metric_label(metric: str) -> str:
     return clean(metric.replace("metrics/", "").replace("(B)", ""))
 
 
+def fitness_label(weights: Mapping[str, float]) -> str:
+    """A weighted sum of metrics in words: `mAP50-95`, or `0.9 mAP50-95 + 0.1 mAP50`."""
+    if list(weights.values()) == [1.0]:
+        return metric_label(next(iter(weights)))
+    return " + ".join(f"{weight:g} {metric_label(metric)}" for metric, weight in weights.items())
+
+
 def failure_label(kind: FailureKind | str) -> str:
     """A failure kind in words, e.g. `out of memory`."""
     return clean(str(kind)).replace("_", " ")
+
+
+def finite(value: object) -> object:
+    """`value` as JSON can hold it: NaN and infinities become null, keys text, tuples lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def count(amount: int, noun: str) -> str:

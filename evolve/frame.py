@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from evolve.exceptions import InputError
+from evolve.files import replacing
 from evolve.ledger.records import EvaluationRecord, IndividualRecord
 from evolve.trial import Json
 
@@ -75,20 +75,12 @@ def write_frame(frame: pd.DataFrame, path: Path) -> Path:
     """
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet"):
-        raise InputError(
-            f"{path}: the suffix must be .csv or .parquet, but got {path.suffix!r}; rename the file"
-        )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+        raise InputError(f"{path}: the suffix must be .csv or .parquet, but got {path.suffix!r}; rename the file")
+    with replacing(path, "table") as temporary:
         if suffix == ".csv":
             disarmed(frame).to_csv(temporary, index=False)
         else:
             frame.to_parquet(temporary, index=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: the table cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -74,9 +74,7 @@ def failure_counts(individuals: Iterable[IndividualRecord]) -> Counter[str]:
     return Counter(each.failure.value for each in individuals if each.failure is not None)
 
 
-def ancestors(
-    individuals: Sequence[IndividualRecord], number: int, limit: int = 60
-) -> list[IndividualRecord]:
+def ancestors(individuals: Sequence[IndividualRecord], number: int, limit: int = 60) -> list[IndividualRecord]:
     """An individual and those it descends from, nearest first, at most `limit`."""
     by_number = {each.number: each for each in individuals}
     found: dict[int, IndividualRecord] = {}
@@ -88,3 +86,19 @@ def ancestors(
             found[current] = by_number[current]
             queue.extend(by_number[current].parents)
     return list(found.values())
+
+
+def births(individuals: Iterable[IndividualRecord], number: int) -> dict[str, tuple[int, str]]:
+    """Where each gene of an individual came from: the number it first appeared in, and how (e.g. `mutated`)."""
+    by_number = {each.number: each for each in individuals}
+    found: dict[str, tuple[int, str]] = {}
+    for name in by_number[number].origins:
+        current = number
+        origin = by_number[current].origins[name]
+        while origin.startswith("inherited:"):
+            parent = by_number.get(int(origin.removeprefix("inherited:")))
+            if parent is None or parent.number >= current or name not in parent.origins:
+                break
+            current, origin = parent.number, parent.origins[name]
+        found[name] = (current, origin)
+    return found

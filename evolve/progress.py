@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO, Literal, Protocol, TypeAlias
 
 from rich.console import Console
 
+from evolve.formatting import finite
 from evolve.ledger.records import EventRecord, SearchRecord
 from evolve.progress_live import LiveProgress
 from evolve.progress_plain import PlainProgress
@@ -80,20 +80,10 @@ class JsonProgress:
                 "kind": event.kind.value,
                 "at": event.at,
                 "individual": event.individual,
-                "data": _finite(event.data),
+                "data": finite(event.data),
             }
             self._stream.write(json.dumps(line, allow_nan=False) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Do nothing: the stream belongs to the caller."""
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

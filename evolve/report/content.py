@@ -1,0 +1,261 @@
+"""What the report says, figure by figure and table by table, before it becomes a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from evolve.fitness import Fitness
+from evolve.formatting import (
+    MISSING,
+    compact,
+    count,
+    duration,
+    failure_label,
+    fitness_label,
+    gain,
+    gain_text,
+    number,
+    verdict,
+)
+from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
+from evolve.overview import ancestors, births, failure_counts, generations, top
+from evolve.report import figures
+from evolve.trial import Json
+
+LEADERS = 15
+FAMILY = 24
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table row: its cells, and whether it deserves emphasis."""
+
+    cells: Sequence[str]
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that the template shows."""
+
+    name: str
+    search_id: str
+    state: str
+    reason: str
+    made: str
+    headline: str
+    gained: bool
+    tiles: list[tuple[str, str, str]]
+    within: list[str]
+    best_genes: list[Row]
+    leader_head: list[str]
+    leaders: list[Row]
+    failures: list[Row]
+    differences: list[Row]
+    settings: list[Row]
+    environment: list[Row]
+    genes: list[str]
+    notes: list[str]
+    family: int
+    figures: Mapping[str, figures.Figure] = field(default_factory=dict)
+
+
+def content_of(
+    search: SearchRecord, individuals: Sequence[IndividualRecord], evaluations: Sequence[EvaluationRecord]
+) -> Content:
+    """Gather the content from the records of a search."""
+    metric = fitness_label(Fitness.parse(search.document["fitness"]).weights)
+    genes = cast("Mapping[str, figures.Gene]", search.document.get("genes", {}))
+    best = next((each for each in individuals if each.number == search.best_individual), None)
+    leaders = top(individuals, LEADERS)
+    family = ancestors(individuals, best.number, FAMILY) if best else []
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    improvement = gain(search.best_fitness, search.default_fitness)
+    return Content(
+        name=search.name,
+        search_id=search.id,
+        state=search.state.value,
+        reason=search.reason,
+        made=made,
+        headline=_headline(search, metric),
+        gained=improvement is not None and improvement > 0,
+        tiles=_tiles(search, metric),
+        within=_within(search, individuals),
+        best_genes=_best_genes(best, individuals, genes),
+        leader_head=["#", metric, "gain", *genes],
+        leaders=[_leader(each, search, genes) for each in leaders],
+        failures=_failure_rows(individuals, evaluations),
+        differences=_difference_rows(evaluations),
+        settings=_setting_rows(search),
+        environment=[Row((key, _value(value))) for key, value in sorted(search.environment.items())],
+        genes=list(genes),
+        notes=_notes(individuals, evaluations),
+        family=len(family),
+        figures=_figures(search, individuals, family, genes, metric),
+    )
+
+
+def _figures(
+    search: SearchRecord,
+    individuals: Sequence[IndividualRecord],
+    family: Sequence[IndividualRecord],
+    genes: Mapping[str, figures.Gene],
+    metric: str,
+) -> dict[str, figures.Figure]:
+    history = sorted((each for each in individuals if each.told is not None), key=lambda each: each.told or 0)
+    if not any(each.fitness is not None for each in history):
+        return {}
+    default, best = search.default_fitness, search.best_individual
+    span = figures.fitness_range(history, default)
+    made = {
+        "history": figures.fitness_history(history, default, metric, span),
+        "parallel": figures.parallel_coordinates(genes, history, metric, span),
+    }
+    summaries = generations(individuals)
+    if len(summaries) > 1:
+        made["generations"] = figures.generation_history(summaries, default, metric)
+    for index, (name, gene) in enumerate(genes.items()):
+        made[f"gene-{index}"] = figures.gene_figure(name, gene, history, best=best, metric=metric, span=span)
+    if len(family) > 1:
+        made["lineage"] = figures.lineage(family, metric)
+    return made
+
+
+def _headline(search: SearchRecord, metric: str) -> str:
+    if search.best_individual is None:
+        return f"So far, {verdict(search)}."
+    if search.best_individual == 0:
+        return f"The default configuration reached {metric} {number(search.best_fitness)}: {verdict(search)}."
+    found = f"Individual {search.best_individual} reached {metric} {number(search.best_fitness)}"
+    return f"{found}: {verdict(search)}."
+
+
+def _tiles(search: SearchRecord, metric: str) -> list[tuple[str, str, str]]:
+    improvement = gain(search.best_fitness, search.default_fitness)
+    gained = improvement is not None and improvement > 0
+    who = "nothing evaluated yet" if search.best_individual is None else f"individual {search.best_individual}"
+    default = f"default {number(search.default_fitness)}"
+    share = ""
+    if improvement is not None and gained and search.default_fitness:
+        share = f"{improvement / abs(search.default_fitness):+.1%}, "
+    gpu = f"{duration(search.gpu_seconds)} of GPU" if search.gpu_seconds else "on the CPU"
+    failed = f", {search.failed} failed" if search.failed else ""
+    return [
+        (f"Best {metric}", number(search.best_fitness), who),
+        (
+            "Gain over the default",
+            f"{improvement:+.4f}" if gained else MISSING if improvement is None else "none",
+            share + default,
+        ),
+        ("Individuals", f"{search.evaluated:,}", f"{count(search.trained, 'training')}{failed}"),
+        ("Time in training", duration(search.trial_seconds), gpu),
+    ]
+
+
+def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> list[str]:
+    """The conditions under which the headline holds."""
+    document = search.document
+    train = cast("Mapping[str, Json]", document.get("train") or {})
+    settings = cast("Mapping[str, Json]", document.get("search") or {})
+    trained = ", ".join(f"{key} {_value(train[key])}" for key in ("epochs", "imgsz") if key in train)
+    lines = [
+        f"{_value(document.get('model'))} on {_value(document.get('data'))}" + (f", {trained}" if trained else ""),
+        f"{count(len({each.generation for each in individuals}), 'generation')}, "
+        f"population {_value(settings.get('population'))}, seed {_value(settings.get('seed'))}",
+    ]
+    if search.evaluated > 1:
+        lines.append(
+            "every figure comes from one training with one seed: a gain of the size of the noise between "
+            "seeds proves nothing until it is repeated"
+        )
+    return lines
+
+
+def _best_genes(
+    best: IndividualRecord | None, individuals: Sequence[IndividualRecord], genes: Mapping[str, figures.Gene]
+) -> list[Row]:
+    if best is None:
+        return []
+    born = births(individuals, best.number)
+    rows = []
+    for name, gene in genes.items():
+        value, default = best.params.get(name), gene.get("default")
+        origin = born.get(name)
+        where = f"{origin[1]} in #{origin[0]}" if origin else ""
+        shown = "off" if value is None else _value(value)
+        rows.append(Row((name, shown, _value(default), where), strong=value != default))
+    return rows
+
+
+def _leader(each: IndividualRecord, search: SearchRecord, genes: Mapping[str, figures.Gene]) -> Row:
+    values = ["off" if each.params.get(name) is None else _value(each.params[name]) for name in genes]
+    cells = [str(each.number), number(each.fitness), gain_text(each.fitness, search.default_fitness), *values]
+    return Row(cells, strong=each.number == search.best_individual)
+
+
+def _failure_rows(individuals: Iterable[IndividualRecord], evaluations: Iterable[EvaluationRecord]) -> list[Row]:
+    """By kind: individuals given up, failed attempts, and what the latest said."""
+    given_up = failure_counts(individuals)
+    attempts: dict[str, list[EvaluationRecord]] = {}
+    for each in evaluations:
+        if each.failure is not None:
+            attempts.setdefault(each.failure.value, []).append(each)
+    kinds = sorted({*given_up, *attempts}, key=lambda kind: (-given_up[kind], kind))
+    return [
+        Row(
+            (
+                failure_label(kind),
+                str(given_up[kind]),
+                str(len(attempts.get(kind, []))),
+                attempts[kind][-1].failure_message if kind in attempts else "",
+            )
+        )
+        for kind in kinds
+    ]
+
+
+def _difference_rows(evaluations: Iterable[EvaluationRecord]) -> list[Row]:
+    """By argument: in how many trainings something else took effect, with the latest example."""
+    found: dict[str, list[Json]] = {}
+    for each in evaluations:
+        for name, pair in each.differences.items():
+            found.setdefault(name, []).append(pair)
+    rows = []
+    for name, pairs in sorted(found.items(), key=lambda item: -len(item[1])):
+        requested, effective = pair if isinstance(pair := pairs[-1], list) and len(pair) == 2 else (None, pair)  # noqa: PLR2004
+        rows.append(Row((name, str(len(pairs)), _value(requested), _value(effective))))
+    return rows
+
+
+def _setting_rows(search: SearchRecord) -> list[Row]:
+    rows = [Row(("objective", search.objective)), Row(("data content", search.data_hash))]
+    for key, value in search.document.items():
+        if key == "genes":
+            continue
+        if isinstance(value, dict):
+            rows += [Row((f"{key}.{inner}", _value(setting))) for inner, setting in value.items()]
+        else:
+            rows.append(Row((key, _value(value))))
+    return rows
+
+
+def _notes(individuals: Sequence[IndividualRecord], evaluations: Sequence[EvaluationRecord]) -> list[str]:
+    notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))[:5]
+    scored = sum(each.fitness is not None for each in individuals)
+    if scored > figures.GENE_DOTS:
+        notes.append(
+            f"Gene figures show {figures.GENE_DOTS} of {scored:,} individuals, parallel coordinates "
+            f"{min(figures.LINES, scored)}: the best, and the others spread evenly over the search."
+        )
+    return notes
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return MISSING if value is None else compact(value)
