@@ -86,15 +86,11 @@ class Codec:
         The default satisfies every constraint, so half the distance, a quarter and so on are tried, and then the
         default itself.
         """
-        for pull in range(_PULLS):
-            share = 0.5**pull
-            candidate = self.canonical(
-                [home + share * (away - home) for home, away in zip(self._default, genome, strict=True)]
-                if pull
-                else genome
-            )
+        for _ in range(_PULLS):
+            candidate = self.canonical(genome)
             if self.feasible(candidate):
                 return candidate
+            genome = [(home + away) / 2 for home, away in zip(self._default, genome, strict=True)]
         return self.canonical(self._default)
 
     def sample(self, rng: np.random.Generator) -> Genome:

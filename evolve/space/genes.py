@@ -77,9 +77,9 @@ class _NumericGene(_Gene, Generic[_N]):
     def _check_range(self) -> _NumericGene[_N]:
         low, high = self.low, self.high
         if not low < high:
-            raise ValueError(f"low < high must hold, but got low={show(low)}, high={show(high)}")
+            raise ValueError(f"low < high must hold, but got low={_number(low)}, high={_number(high)}")
         if self.log and low <= 0:
-            raise ValueError(f"low > 0 must hold on a log scale, but got low={show(low)}")
+            raise ValueError(f"low > 0 must hold on a log scale, but got low={_number(low)}")
         self._check_size()
         if (problem := self.outside(self.default)) is not None:
             raise ValueError(f"default {problem}")
@@ -92,7 +92,12 @@ class _NumericGene(_Gene, Generic[_N]):
         """The rule that a number breaks, or None."""
         if self.low <= value <= self.high:
             return None
-        return f"must lie between low={self.low} and high={self.high}, but got {show(value)}"
+        return f"must lie between low={_number(self.low)} and high={_number(self.high)}, but got {_number(value)}"
+
+
+def _number(value: float) -> str:
+    """A number as its author wrote it: 0, although a float gene holds 0.0."""
+    return show(value).removesuffix(".0")
 
 
 class FloatGene(_NumericGene[_Float]):
@@ -103,7 +108,7 @@ class FloatGene(_NumericGene[_Float]):
     def _check_size(self) -> None:
         low, high = self.low, self.high
         size = max(abs(low), abs(high))
-        if size > _LARGEST_FLOAT or (self.log and low < 1 / _LARGEST_FLOAT):
+        if not 1 / _LARGEST_FLOAT <= size <= _LARGEST_FLOAT or (self.log and low < 1 / _LARGEST_FLOAT):
             raise ValueError(f"bounds must be of a size from 1e-100 to 1e+100, but got {low=}, {high=}")
         if high - low < size * _NARROWEST:
             raise ValueError(

@@ -93,7 +93,7 @@ _RULES = {
     "dict_type": "must be a mapping",
     "finite_number": "must be finite",
     "float_type": "must be a number",
-    "greater_than": "must be > {gt}",
+    "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge}",
     "int_type": "must be a whole number",
     "less_than": "must be < {lt}",
