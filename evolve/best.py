@@ -25,7 +25,7 @@ ULTRALYTICS_NAMES = {"nms_iou": "iou"}
 
 TRAIN_ARGUMENTS = frozenset(
     {
-        "amp", "auto_augment", "batch", "bgr", "box", "cache", "classes", "close_mosaic", "cls",
+        "agnostic_nms", "amp", "auto_augment", "batch", "bgr", "box", "cache", "classes", "close_mosaic", "cls",
         "cls_pw", "compile", "copy_paste", "copy_paste_mode", "cos_lr", "cutmix", "degrees",
         "deterministic", "dfl", "dropout", "epochs", "erasing", "fliplr", "flipud", "fraction",
         "freeze", "hsv_h", "hsv_s", "hsv_v", "imgsz", "iou", "lr0", "lrf", "max_det", "mixup",

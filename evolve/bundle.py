@@ -64,14 +64,10 @@ def _check_target(target: Path, force: bool) -> None:
     if not target.exists():
         return
     if not force:
-        raise InputError(
-            f"{target}: the bundle must not exist yet, but it does; choose another place or --force"
-        )
+        raise InputError(f"{target}: the bundle must not exist yet, but it does; choose another place or --force")
     is_bundle = (target / "MANIFEST").is_file() if target.is_dir() else target.suffix == ".zip"
     if not is_bundle:
-        raise InputError(
-            f"{target}: only an older bundle may be replaced, but this is none; choose another place"
-        )
+        raise InputError(f"{target}: only an older bundle may be replaced, but this is none; choose another place")
 
 
 def _fill(
@@ -91,9 +87,7 @@ def _fill(
     _write_json(folder / "environment.json", search.environment)
     _write_json(folder / "data.json", {"data": space.data, "content_hash": search.data_hash})
     seeds = {f"{each.individual}.{each.attempt}": each.seed for each in evaluations}
-    _write_json(
-        folder / "seeds.json", {"search": space.search.seed, "best": evaluation.seed, "trials": seeds}
-    )
+    _write_json(folder / "seeds.json", {"search": space.search.seed, "best": evaluation.seed, "trials": seeds})
     write_frame(individuals_frame(ledger.individuals(search.id), evaluations), folder / "individuals.csv")
     write_report(ledger, search.id, folder / "report.html")
 

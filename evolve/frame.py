@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evolve.ledger import Ledger
 
 Column: TypeAlias = "pd.Series[Any]"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def search_frame(ledger: Ledger, search_id: str) -> pd.DataFrame:
@@ -93,7 +93,11 @@ def disarmed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _disarm(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    # A bare carriage return would end the line for some readers, and let the next cell begin like a formula.
+    text = value.replace("\r", " ")
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
 
 
 def _spread(prefix: str, mappings: Sequence[Mapping[str, Json]]) -> dict[str, Column]:
