@@ -231,6 +231,7 @@ class TestDocument:
             ({"stop": {"hours": 0}}, "stop.hours: must be > 0, but got 0"),
             ({"stop": {"target": "best"}}, "stop.target: must be a number, but got 'best'"),
             ({"constraints": "lr0 < 1"}, "constraints: must be a list, but got 'lr0 < 1'"),
+            ({"constraints": ["lr0 < 1"] * 51}, "constraints: must have at most 50 items, but got ["),
             ({"constraints": [1]}, "constraints[0]: must be an expression in quotes, but got 1"),
             ({"constraints": ["lr0 <"]}, "constraints[0]: 'lr0 <' is not an expression: invalid syntax"),
             ({"constraints": ["lr < 1"]}, "constraint 'lr < 1': unknown name 'lr'; did you mean 'lr0'?"),
@@ -240,8 +241,8 @@ class TestDocument:
             ),
             (
                 {"constraints": ["lr0 > 0", "lr0 == 0.01"]},
-                "constraints: some configurations must satisfy all of them, but none of 2000 drawn ones did; "
-                "'lr0 == 0.01' failed most (2000 times): loosen it or widen the genes' ranges",
+                "constraints: some configurations must satisfy all of them, but none of 1000 drawn ones did; "
+                "'lr0 == 0.01' failed most (1000 times): loosen it or widen the genes' ranges",
             ),
         ],
     )  # fmt: skip

@@ -89,7 +89,7 @@ class SearchSpace(Part):
     train: Mapping[str, _Setting] = Field(default_factory=dict)
     fitness: _Fitness = Fitness({DEFAULT_METRIC: 1.0})
     genes: Mapping[str, Gene]
-    constraints: Annotated[tuple[_Constraint, ...], AsTuple, Field(max_length=100)] = ()
+    constraints: Annotated[tuple[_Constraint, ...], AsTuple, Field(max_length=50)] = ()
     search: SearchSettings = Field(default_factory=SearchSettings)
     stop: StopSettings = Field(default_factory=StopSettings)
 

@@ -12,7 +12,7 @@ from evolve.space.validation import show
 if TYPE_CHECKING:
     from evolve.space.document import SearchSpace
 
-_DRAWS = 2000
+_DRAWS = 1000
 
 
 def require_feasible(space: SearchSpace) -> None:
@@ -30,7 +30,7 @@ def require_feasible(space: SearchSpace) -> None:
         violated = space.violated(codec.decode([chance.random() for _ in codec.names]))
         if not violated:
             return
-        failures.update(str(constraint) for constraint in violated)
+        failures.update({str(constraint) for constraint in violated})
     worst, count = failures.most_common(1)[0]
     raise ValueError(
         f"constraints: some configurations must satisfy all of them, but none of {_DRAWS} drawn ones did; "

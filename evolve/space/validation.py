@@ -103,6 +103,9 @@ _RULES = {
     "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
     "string_type": "must be text",
+    "string_pattern_mismatch": "must not hold control characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} items",
     "tuple_type": "must be a list",
     "union_tag_invalid": "type must be one of {expected_tags}",
 }
