@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1000
-"""Most events that are handed over at once."""
+BATCH = 200
+"""Most events that are handed over at once: few enough for a slow observer to be done before it is closed."""
 POLL_SECONDS = (0.1, 1.0)
 """The pause between two looks at the ledger: the first while a search is busy, growing to the second."""
 BACKOFF_SECONDS = (0.5, 60.0)

@@ -39,10 +39,6 @@ class Roster:
         self._known: dict[str, int] = {}
         self._failures: defaultdict[int, int] = defaultdict(int)
 
-    def __bool__(self) -> bool:
-        """Whether anything is still to come: a running trial, or an individual to be tried again."""
-        return bool(self.running or self._again)
-
     def known(self, key: str) -> int | None:
         """Number of the individual whose verdict holds for this key, if there is one."""
         return self._known.get(key)
@@ -59,9 +55,14 @@ class Roster:
         self._in_training.add(proposal.key)
         self._again.append((proposal, attempt))
 
-    def next_attempt(self) -> tuple[Proposal, int] | None:
-        """An attempt that waits to be submitted."""
-        return self._again.popleft() if self._again else None
+    @property
+    def queued(self) -> int:
+        """How many attempts wait to be submitted."""
+        return len(self._again)
+
+    def next_attempts(self, most: int) -> list[tuple[Proposal, int]]:
+        """Attempts to submit now, at most so many."""
+        return [self._again.popleft() for _ in range(min(most, len(self._again)))]
 
     def begin(self, trial_id: str, proposal: Proposal, attempt: int) -> None:
         """The dispatcher has it now."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from evolve.dispatch import Dispatcher, InlineDispatcher, Reported, Stopped, TrialEvent
 from evolve.keeper import LeaseKeeper
-from evolve.ledger import Ledger, Request, SearchState
+from evolve.ledger import Ledger, Request, SearchState, Transaction
 from evolve.registrar import Registrar
 from evolve.search.base import Decision, Outcome, Proposal, SearchAlgorithm
 from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate, outcome_of, proposal_of
 from evolve.stopping import StopRules, Totals
-from evolve.trial import TrialFailed
+from evolve.trial import TrialFailed, TrialSpec
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 6.0
@@ -167,36 +167,31 @@ class Runner:
     def _fill(self) -> None:
         """Give every free slot an individual: those to be tried again first, then new ones."""
         while (free := self._dispatcher.slots - len(self._roster.running)) > 0:
-            again = self._roster.next_attempt()
-            if again is not None:
-                self._submit(*again)
-                continue
-            proposals = self._algorithm.ask(min(free, self._may_ask()))
-            if not proposals:
+            proposals = self._algorithm.ask(min(free - self._roster.queued, self._may_ask()))
+            if not proposals and not self._roster.queued:
                 return
-            self._place(proposals)
+            self._asked += len(proposals)
+            outcomes: list[Outcome] = []
+            with self._keeper.transaction() as tx:
+                for proposal in proposals:
+                    outcomes += self._registrar.place(tx, proposal)
+                specs = [self._enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
+            self._tell(outcomes)
+            for spec in specs:
+                self._dispatcher.submit(spec)
+
+    def _enlist(self, tx: Transaction, proposal: Proposal, attempt: int) -> TrialSpec:
+        spec = self._template.spec(proposal, attempt)
+        tx.submit(spec)
+        self._roster.begin(spec.trial_id, proposal, attempt)
+        return spec
 
     def _may_ask(self) -> int:
         limit = self._rules.individuals - self._asked
         if self._evaluation_limit is not None:
             under_way = self._registrar.totals.trained + len(self._roster.running)
             limit = min(limit, self._evaluation_limit - under_way)
-        return max(0, limit)
-
-    def _place(self, proposals: Sequence[Proposal]) -> None:
-        self._asked += len(proposals)
-        outcomes: list[Outcome] = []
-        with self._keeper.transaction() as tx:
-            for proposal in proposals:
-                outcomes += self._registrar.place(tx, proposal)
-        self._tell(outcomes)
-
-    def _submit(self, proposal: Proposal, attempt: int) -> None:
-        spec = self._template.spec(proposal, attempt)
-        with self._keeper.transaction() as tx:
-            tx.submit(spec)
-        self._roster.begin(spec.trial_id, proposal, attempt)
-        self._dispatcher.submit(spec)
+        return limit
 
     # news
 

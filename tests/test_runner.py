@@ -205,7 +205,7 @@ def test_a_pause_lets_running_trials_finish_and_starts_no_more(ledger: Ledger, t
 
 def test_a_full_disk_pauses_the_search_until_there_is_room(ledger: Ledger, tmp_path: Path) -> None:
     search = searched(ledger, tmp_path)
-    answers = iter([None, None, "disk nearly full"] + ["disk nearly full", None])
+    answers = iter([None, None, "disk nearly full", "disk nearly full", None])
     with LeaseKeeper(ledger.acquire(search.id)) as keeper:
         runner = make_runner(ledger, search, keeper, shortage=lambda: next(answers, None))
         assert runner.run().state is SearchState.COMPLETED
@@ -225,8 +225,9 @@ def test_an_interruption_leaves_a_search_that_goes_on_as_if_nothing_had_happened
     broken = create(ledger, space(search={"generational": True}), tmp_path, "broken")
     for after in (3, 9, 14):
         with LeaseKeeper(ledger.acquire(broken.id)) as keeper:
-            runner = make_runner(ledger, broken, keeper, objective=Interrupting(after, lambda: runner))
-            assert runner.run().state is SearchState.INTERRUPTED
+            objective = Interrupting(after)
+            objective.runner = make_runner(ledger, broken, keeper, objective=objective)
+            assert objective.runner.run().state is SearchState.INTERRUPTED
     assert run(ledger, broken).state is SearchState.COMPLETED
     assert fingerprint(ledger, broken.id) == fingerprint(ledger, whole.id)
     completed = Counter(
@@ -238,13 +239,15 @@ def test_an_interruption_leaves_a_search_that_goes_on_as_if_nothing_had_happened
 class Interrupting(SyntheticObjective):
     """Sends the runner a signal in the middle of a trial."""
 
-    def __init__(self, after: int, runner: Any) -> None:
-        self._left, self._runner = after, runner
+    runner: Runner
+
+    def __init__(self, after: int) -> None:
+        self._left = after
 
     def run(self, spec: TrialSpec) -> TrialStream:
         self._left -= 1
         if self._left == 0:
-            self._runner().interrupt()
+            self.runner.interrupt()
         return (yield from super().run(spec))
 
 

@@ -52,7 +52,7 @@ class SearchAlgorithm(Protocol):
     """Proposes individuals and learns from their fitness."""
 
     def ask(self, n: int) -> list[Proposal]:
-        """Up to `n` new individuals; fewer, or none, while the algorithm waits for outcomes."""
+        """Up to `n` new individuals (none for `n` < 1); fewer, or none, while the algorithm waits for outcomes."""
         ...
 
     def report(self, number: int, epoch: int, fitness: float) -> Decision:
@@ -65,8 +65,4 @@ class SearchAlgorithm(Protocol):
 
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:
         """Stand where a former driver stood: all it proposed, and the verdicts in the order told."""
-        ...
-
-    def diversity(self) -> float:
-        """Spread of the current population: 0 (all equal) to about 0.5."""
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
@@ -12,6 +13,20 @@ from evolve.tracking.runs import SearchRuns
 
 if TYPE_CHECKING:
     from evolve.ledger import Ledger
+
+
+@dataclass
+class _Sent:
+    """What MLflow was told of an individual that is still in training."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    epochs: set[tuple[int, int, float]] = field(default_factory=set)  # attempt, epoch, seconds
+
+    def changed(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Those of `tags` that are new, which count as sent from now on."""
+        new = {name: value for name, value in tags.items() if self.tags.get(name) != value}
+        self.tags |= new
+        return new
 
 
 class IndividualMirror:
@@ -29,7 +44,7 @@ class IndividualMirror:
         self._id = search.id
         self._began = search.started_at or search.created_at
         self._settled: set[int] = set()
-        self._sent: dict[int, set[tuple[int, int, float]]] = {}  # epochs by number of a training individual
+        self._training: dict[int, _Sent] = {}
 
     def show(self, individual: IndividualRecord) -> None:
         """Write what is new about an individual; nothing while it waits for its first worker."""
@@ -40,20 +55,21 @@ class IndividualMirror:
         start, end = self._times(individual, evaluations)
         key = self._open(individual, start)
         newest = evaluations[-1] if evaluations else None
-        points = self._epochs(number, evaluations)
+        sent = self._training.setdefault(number, _Sent())
+        points = self._epochs(number, evaluations, sent)
         if is_settled:
             step = newest.epochs_trained if newest else 0
             points += [Point(name, v, end, step) for name, v in names.best_metrics(individual).items()]
         self._runs.write(
             key,
-            params=names.safe_params(individual.params),
+            params={} if sent.tags else names.safe_params(individual.params),
             points=points,
-            tags=names.outcome_tags(individual, newest),
+            tags=sent.changed(names.outcome_tags(individual, newest)),
         )
         self._runs.set_status(key, RUN_STATUS[individual.state], end)
         if is_settled:
             self._settled.add(number)
-            self._sent.pop(number, None)
+            del self._training[number]
 
     def _open(self, individual: IndividualRecord, start: float) -> Key:
         """The individual's run, within its generation's."""
@@ -65,9 +81,7 @@ class IndividualMirror:
         self._runs.ensure(key, start, parent=generation, tags=names.lineage_tags(individual))
         return key
 
-    def _times(
-        self, individual: IndividualRecord, evaluations: Sequence[EvaluationRecord]
-    ) -> tuple[float, float]:
+    def _times(self, individual: IndividualRecord, evaluations: Sequence[EvaluationRecord]) -> tuple[float, float]:
         """When training began and ended; a verdict that was taken over has the time of the one it repeats."""
         if not evaluations and individual.reused_from is not None:
             evaluations = self._ledger.evaluations(self._id, individual.reused_from)
@@ -78,19 +92,17 @@ class IndividualMirror:
         start = _start(evaluations[0])
         return start, evaluations[-1].finished_at or start
 
-    def _epochs(self, number: int, evaluations: Sequence[EvaluationRecord]) -> list[Point]:
+    def _epochs(self, number: int, evaluations: Sequence[EvaluationRecord], sent: _Sent) -> list[Point]:
         """Metrics of the epochs that were not sent yet."""
         starts = {one.attempt: _start(one) for one in evaluations}
-        sent = self._sent.setdefault(number, set())
         points = []
         for record in self._ledger.epochs(self._id, number):
             identity = (record.attempt, record.epoch, record.seconds)
-            if identity not in sent:
-                sent.add(identity)
+            if identity not in sent.epochs:
+                sent.epochs.add(identity)
                 at = starts[record.attempt] + record.seconds
                 points += [
-                    Point(names.safe_name(name), value, at, record.epoch)
-                    for name, value in record.metrics.items()
+                    Point(names.safe_name(name), value, at, record.epoch) for name, value in record.metrics.items()
                 ]
         return points
 

@@ -73,9 +73,7 @@ class SearchMirror:
             self._runs.set_status(Key("generation", number), status, at)
         self._runs.set_status(SEARCH, status, at)
 
-    def _verdicts(
-        self, events: Sequence[EventRecord], individuals: dict[int, IndividualRecord]
-    ) -> list[Point]:
+    def _verdicts(self, events: Sequence[EventRecord], individuals: dict[int, IndividualRecord]) -> list[Point]:
         """Fitness, and the best so far, over the evaluations."""
         points = []
         for event in events:

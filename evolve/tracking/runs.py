@@ -81,9 +81,7 @@ class SearchRuns:
 
     def running(self, kind: Kind) -> list[int]:
         """Numbers of the runs of a kind that have not ended."""
-        return [
-            key.number for key, known in self._known.items() if key.kind == kind and known.status == "RUNNING"
-        ]
+        return [key.number for key, known in self._known.items() if key.kind == kind and known.status == "RUNNING"]
 
     def ensure(
         self, key: Key, start: float, *, parent: Key | None = None, tags: Mapping[str, str] | None = None
@@ -245,9 +243,7 @@ def _create_experiment(client: MlflowClient, name: str, search_id: str) -> str:
     location = None if folder is None else str(folder / search_id)
     try:
         # The kind decides which pages MLflow shows: those for trainings, not those for prompts.
-        return str(
-            client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"})
-        )
+        return str(client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"}))
     except MlflowException as error:
         found = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:

@@ -1,0 +1,155 @@
+"""Is anything that was finished ever lost, or done twice? Kills the driver again and again, and looks.
+
+A generational search on the synthetic objective runs once without interruption. The same search then runs with its
+driver killed (SIGKILL) at random moments and resumed, until the given number of kills is reached; after the last
+one it runs to its end. It must come out the same, bit by bit; no evaluation may have been finished twice; and no
+process of it may live on.
+
+    python benchmarks/durability.py --kills 50 --mode inline
+    python benchmarks/durability.py --kills 50 --mode ray
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from evolve.ledger import Ledger, SearchRecord
+from evolve.trial import TrialState
+from evolve.yaml_io import dump_yaml
+
+EVOLVE = [sys.executable, "-m", "evolve"]
+ORPHAN_SECONDS = 15.0
+OBJECTIVE = "workers.synthetic:SyntheticObjective"
+
+
+def space(evaluations: int, delay: float) -> dict[str, object]:
+    gene = {"type": "float", "low": 0, "high": 1, "default": 0.2}
+    return {
+        "name": "durability",
+        "fitness": "metrics/mAP50-95(B)",
+        "train": {"epochs": 3, "delay": delay, "ruggedness": 0.5},
+        "genes": {f"x{number}": gene for number in range(6)},
+        "search": {"population": 10, "generations": evaluations // 10, "seed": 11, "generational": True},
+    }
+
+
+def command(document: Path, mode: str) -> list[str]:
+    where = ["--inline"] if mode == "inline" else ["--workers", "2"]
+    return [*EVOLVE, "run", "--space", str(document), "--objective", OBJECTIVE, "--json", *where]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "EVOLVE_HOME": str(home)}
+
+
+def run_whole(document: Path, mode: str, home: Path) -> None:
+    subprocess.run(command(document, mode), env=environment(home), check=True, stdout=subprocess.DEVNULL)
+
+
+def run_and_kill(document: Path, mode: str, home: Path, kills: int, longest: float, chance: random.Random) -> int:
+    """Kill at random moments; how many of the kills met a driver that was alive."""
+    met, argv = 0, command(document, mode)
+    for _ in range(kills):
+        with subprocess.Popen(
+            argv, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as driver:
+            try:
+                driver.wait(chance.uniform(0.2, longest))
+                return met  # it came to its end before the next kill
+            except subprocess.TimeoutExpired:
+                driver.send_signal(signal.SIGKILL)
+                met += 1
+        if _newest(home) is not None:
+            argv = [*EVOLVE, "resume", "durability", "--json"]
+    subprocess.run(argv, env=environment(home), check=True, stdout=subprocess.DEVNULL)
+    return met
+
+
+def _newest(home: Path) -> SearchRecord | None:
+    with Ledger(f"sqlite:///{home}/evolve.db") as ledger:
+        return next(iter(ledger.searches(limit=1)), None)
+
+
+def outcome(home: Path) -> list[object]:
+    """Every individual with its fitness, as JSON writes it: equal text is equal bits."""
+    with Ledger(f"sqlite:///{home}/evolve.db") as ledger:
+        search = ledger.search("durability")
+        return [
+            [each.number, each.genome, each.params, each.parents, dict(each.origins), each.fitness]
+            for each in ledger.individuals(search.id)
+        ]
+
+
+def finished_twice(home: Path) -> int:
+    with Ledger(f"sqlite:///{home}/evolve.db") as ledger:
+        search = ledger.search("durability")
+        attempts = [each for each in ledger.evaluations(search.id) if each.state is TrialState.COMPLETED]
+    return sum(count - 1 for count in Counter(each.individual for each in attempts).values())
+
+
+def survivors(home: Path) -> list[str]:
+    """Processes that still belong to the search, after the time in which they should have ended."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while (alive := _processes(home)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return alive
+
+
+def _processes(home: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("EVOLVE_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def main() -> int:
+    """Run the comparison; exit code 1 if anything was lost, doubled or left behind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--mode", choices=["inline", "ray"], default="inline")
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--delay", type=float, default=0.05, help="seconds of an epoch")
+    parser.add_argument("--longest", type=float, help="longest life of a driver, in seconds")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    longest = options.longest or (5.0 if options.mode == "inline" else 18.0)
+    with tempfile.TemporaryDirectory(prefix="durability-") as scratch:
+        folder = Path(scratch)
+        document = folder / "durability.yaml"
+        document.write_text(dump_yaml(space(options.evaluations, options.delay)))
+        started = time.monotonic()
+        run_whole(document, options.mode, folder / "whole")
+        chance = random.Random(options.seed)
+        kills = run_and_kill(document, options.mode, folder / "killed", options.kills, longest, chance)
+        whole, killed = (json.dumps(outcome(folder / name)) for name in ("whole", "killed"))
+        result = {
+            "mode": options.mode,
+            "kills": kills,
+            "evaluations": options.evaluations,
+            "finished_twice": finished_twice(folder / "killed"),
+            "identical": whole == killed,
+            "processes_left": survivors(folder / "whole") + survivors(folder / "killed"),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+    print(json.dumps(result, indent=2))
+    return 0 if result["identical"] and not result["finished_twice"] and not result["processes_left"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
