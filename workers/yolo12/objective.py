@@ -6,15 +6,15 @@ import gc
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evolve.trial import EpochReport, FailureKind, Json, TrialFailed, TrialResult, TrialSpec, TrialStream
+from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialFailed, TrialResult, TrialSpec, TrialStream
 from workers.yolo12.architectures import MODELS, architecture
 from workers.yolo12.arguments import CATALOGUE, advice, to_ultralytics
-from workers.yolo12.process import prepare_process
-from workers.yolo12.streaming import Channel, stream
+from workers.yolo12.process import cpu_share, prepare_process
+from workers.yolo12.streaming import Cancelled, Channel, stream
 from workers.yolo12.weights import local_weights
 
 if TYPE_CHECKING:
@@ -60,16 +60,22 @@ class _Trial:
 
     def train(self) -> TrialResult:
         self.started = time.monotonic()
+        outcome: TrialResult | Failure | None = None
         try:
-            return self._train()
+            outcome = self._train()
         except TrialFailed as error:
-            failure = error
+            outcome = error.failure
         except Exception as error:  # anything else is classified: the kind decides about another attempt
-            failure = self._classify(error)
-        finally:
-            self._free()
-        # Raised out here, so that no traceback keeps the frames, and with them the model, alive.
-        raise failure.with_traceback(None) from None
+            outcome = self._classify(error)
+        except Cancelled:
+            pass
+        # Not before here: until an exception is gone, its frames keep the model.
+        self._free()
+        if outcome is None:
+            raise Cancelled
+        if isinstance(outcome, Failure):
+            raise TrialFailed(outcome.kind, outcome.message, epoch=outcome.epoch, details=outcome.details)
+        return outcome
 
     def _train(self) -> TrialResult:
         requested = requested_arguments(self.spec)
@@ -77,9 +83,10 @@ class _Trial:
         from workers.yolo12.effective import differences, effective_arguments
         from workers.yolo12.trainer import TrialTrainer
 
-        overrides = self._overrides(requested)
-        start = self._start()
+        self.channel.check()
+        overrides, start = self._overrides(requested), self._start()
         self.trainer = trainer = TrialTrainer(overrides, start, check=self.channel.check, report=self._report)
+        self.channel.check()
         trainer.train()
         effective = effective_arguments(trainer)
         seconds = time.monotonic() - self.started
@@ -97,8 +104,9 @@ class _Trial:
     def _overrides(self, requested: Mapping[str, Json]) -> dict[str, Any]:
         import torch
 
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        defaults: dict[str, Json] = {"device": device, "amp": device != "cpu", "workers": 0}
+        device = requested.get("device", "cuda:0" if torch.cuda.is_available() else "cpu")
+        on_gpu = device != "cpu"
+        defaults: dict[str, Json] = {"device": device, "amp": on_gpu, "workers": cpu_share() if on_gpu else 0}
         return {
             **to_ultralytics({**defaults, **requested}),
             **FIXED,
@@ -134,15 +142,15 @@ class _Trial:
         )
         self.channel.send(report)
 
-    def _classify(self, error: Exception) -> TrialFailed:
+    def _classify(self, error: Exception) -> Failure:
         from workers.yolo12.trainer import is_out_of_memory, out_of_memory
 
         details = "".join(traceback.format_exception(error))[-8000:]
         if is_out_of_memory(error):
-            return out_of_memory(self.trainer, details)
+            return replace(out_of_memory(self.trainer).failure, details=details)
         kind = FailureKind.DATA if isinstance(error, FileNotFoundError) else FailureKind.CODE
         message = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:500]
-        return TrialFailed(kind, message, epoch=getattr(self.trainer, "epoch", -1) + 1 or None, details=details)
+        return Failure(kind, message, getattr(self.trainer, "epoch", -1) + 1 or None, details)
 
     def _free(self) -> None:
         self.trainer = None

@@ -41,12 +41,10 @@ def prepare_process() -> None:
     _provide_fonts(Path(USER_CONFIG_DIR))
 
 
-def use_threads() -> None:
-    """Undo Ultralytics' own choice of CPU threads: the worker's share of the machine counts."""
-    import torch
-
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    torch.set_num_threads(int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0)))
+def cpu_share() -> int:
+    """CPU threads that this process may use: what its worker was given, else all that it may run on."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
 
 
 def _provide_fonts(folder: Path) -> None:

@@ -25,7 +25,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12.attempts import Interrupted
 from workers.yolo12.images import TrialDataset
-from workers.yolo12.process import use_threads
+from workers.yolo12.process import cpu_share
 from workers.yolo12.weights import load_weights
 
 CHECKPOINT_SECONDS = 5.0
@@ -76,7 +76,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
         hooks["on_train_batch_end"].append(lambda _: self._refuse_divergence())
         hooks["on_fit_epoch_end"].append(lambda _: report(self))
         super().__init__(overrides=dict(overrides), _callbacks=hooks)
-        use_threads()
+        torch.set_num_threads(cpu_share())  # Ultralytics has just set its own idea of it
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data YAML; unlike the original it downloads nothing and so runs no `download:` script."""
@@ -188,16 +188,16 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
         return {}
 
 
-def out_of_memory(trainer: TrialTrainer | None, details: str = "") -> TrialFailed:
+def out_of_memory(trainer: TrialTrainer | None) -> TrialFailed:
     """The failure of a training that does not fit, naming the arguments that decide it."""
-    if trainer is None:
-        return TrialFailed(FailureKind.OUT_OF_MEMORY, "out of memory", details=details)
-    batch, imgsz = trainer.train_loader.batch_size, trainer.args.imgsz
+    loader = getattr(trainer, "train_loader", None)
+    if trainer is None or loader is None:
+        return TrialFailed(FailureKind.OUT_OF_MEMORY, "the model does not fit into memory; use a smaller one")
     return TrialFailed(
         FailureKind.OUT_OF_MEMORY,
-        f"batch {batch} at imgsz {imgsz} does not fit into the memory of {trainer.device}; lower one of them",
-        epoch=trainer.epoch + 1,
-        details=details,
+        f"batch {loader.batch_size} at imgsz {trainer.args.imgsz} does not fit into the memory of {trainer.device};"
+        " lower one of them",
+        epoch=getattr(trainer, "epoch", 0) + 1,  # it may not even have begun
     )
 
 
