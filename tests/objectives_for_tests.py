@@ -55,18 +55,14 @@ def starts_a_child(spec: TrialSpec) -> Iterator[float]:
         time.sleep(600)
 
 
-def environment(spec: TrialSpec) -> TrialResult:
-    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-    return TrialResult({"fitness": 1.0}, effective={name: os.environ.get(name) for name in names})
-
-
-def waits_for_company(spec: TrialSpec) -> float:
-    """Return 1 if another trial of the same folder runs at the same time, 0 after five seconds alone."""
+def meets_on_a_gpu(spec: TrialSpec) -> TrialResult:
+    """Report 1 if another trial of the same folder runs at the same time, 0 after ten seconds alone."""
     folder = Path(spec.directory)
     (folder / f"{spec.individual}.here").touch()
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        if len(list(folder.glob("*.here"))) > 1:
-            return 1.0
+    end = time.monotonic() + 10
+    while len(list(folder.glob("*.here"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
-    return 0.0
+    met = len(list(folder.glob("*.here"))) > 1
+    return TrialResult(
+        {"met": float(met)}, effective={"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    )

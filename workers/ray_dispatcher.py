@@ -47,11 +47,16 @@ class _Worker:
 
 @dataclass(eq=False)
 class _Run:
-    """A trial on its worker. `deadline` is when silence counts as a hang, or a stop as refused."""
+    """A trial on its worker.
+
+    `source` is what Ray is asked to wait for: the `stream` of reports, or the end of its task once that is
+    cancelled. `deadline` is when silence counts as a hang, or a stop as refused.
+    """
 
     trial_id: str
     worker: _Worker
     stream: Any
+    source: Any
     last_news: float
     deadline: float
     longest_epoch: float = 0.0
@@ -145,6 +150,10 @@ class RayDispatcher:
             run.stopping = True
             run.deadline = time.monotonic() + self._stop_grace
             ray.cancel(run.stream)
+            # Reading a cancelled stream blocks until its task is over; see `_take`.
+            del self._sources[run.source]
+            run.source = run.stream.completed()
+            self._sources[run.source] = run
 
     def events(self, timeout: float) -> list[TrialEvent]:
         """Wait for news; see `Dispatcher.events`."""
@@ -195,7 +204,7 @@ class RayDispatcher:
         now = time.monotonic()
         patience = FIRST_REPORT_SECONDS if self._hang_timeout is None else self._hang_timeout
         stream = worker.actor.run.options(num_returns="streaming").remote(spec)
-        run = _Run(spec.trial_id, worker, stream, last_news=now, deadline=now + patience)
+        run = _Run(spec.trial_id, worker, stream, stream, last_news=now, deadline=now + patience)
         self._sources[stream] = self._running[run.trial_id] = run
         self._news.append(Started(spec.trial_id, worker.name))
         worker.trials += 1
@@ -221,11 +230,13 @@ class RayDispatcher:
 
     def _take(self, source: Any) -> None:
         owner = self._sources[source]
-        if isinstance(owner, _Run):
-            self._advance(owner, receive_next(source))
-        else:
+        if isinstance(owner, _Worker):
             del self._sources[source]
             self._welcome(owner, receive(source))
+            return
+        self._advance(owner, receive_next(owner.stream))
+        while owner.stopping and owner.trial_id in self._running:  # its task is over: take all that is left
+            self._advance(owner, receive_next(owner.stream))
 
     def _welcome(self, worker: _Worker, answer: str | Failure) -> None:
         if isinstance(answer, str):
@@ -277,7 +288,7 @@ class RayDispatcher:
 
     def _finish(self, run: _Run, event: Completed | Stopped | Failed, *, harmed: bool = False) -> None:
         self._news.append(event)
-        del self._sources[run.stream]
+        del self._sources[run.source]
         del self._running[run.trial_id]
         if harmed:
             self._dismiss(run.worker)

@@ -17,7 +17,8 @@ def receive(reference: Any) -> Any:
     except ray_errors.TaskCancelledError:
         return None
     except ray_errors.OutOfMemoryError as error:
-        return Failure(FailureKind.OUT_OF_MEMORY, "the node ran out of memory (RAM)", details=str(error))
+        message = "the node ran out of RAM and Ray killed the worker; lower --workers or what a trial caches"
+        return Failure(FailureKind.OUT_OF_MEMORY, message, details=str(error))
     except ray_errors.RayTaskError as error:  # what the objective yielded cannot be sent
         return Failure(FailureKind.CODE, _last_line(error), details=str(error))
     except ray_errors.RayError as error:
