@@ -202,8 +202,8 @@ def _inspect(file: IO[bytes], sample: Sample) -> ImageFacts:
         width, height = _displayed_size(image)
         mode = image.mode
         flaw = _flaw_of_size(image) or _flaw_of_data(image, sample) or _FLAW_OF_MODE.get(mode)
-        is_suspect = flaw in (None, Flaw.CMYK) and len(sample.head) < 2000 + width * height // 64
-        is_flat = is_suspect and _is_flat(file)
+        is_tiny = len(sample.head) < 2000 + width * height // 64  # bytes; a picture that shows something needs more
+        is_flat = (flaw is Flaw.CMYK or (flaw is None and is_tiny)) and _is_flat(file)
     except Exception:  # on broken bytes Pillow's readers raise errors of many built-in classes
         return ImageFacts(sample.digest, flaw=Flaw.TRUNCATED)
     return ImageFacts(sample.digest, width, height, mode, flaw, is_flat)
@@ -267,6 +267,4 @@ def _is_flat(file: IO[bytes]) -> bool:
     if image is None:
         return False
     image.draft(image.mode, (image.width // 8, image.height // 8))
-    extrema = image.getextrema()
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    return all(low == high for low, high in bands)
+    return all(len(set(band.getextrema())) == 1 for band in image.convert("RGB").split())

@@ -116,10 +116,11 @@ def _read_rows(content: bytes, keypoints: int) -> tuple[list[tuple[int, list[flo
         if len(values) == BOX_COLUMNS or len(values) == BOX_COLUMNS + keypoints:
             rows.append((line, values[:BOX_COLUMNS]))
         elif _is_polygon(len(values)):
-            polygons += 1
-            rows.append((line, _enclose(values)))
             fault = _place_fault(values[1:])
-            if fault is not None:
+            if fault is None:
+                polygons += 1
+                rows.append((line, _enclose(values)))
+            else:
                 faults.append(RowFault(line, fault, f"a polygon from {min(values[1:]):g} to {max(values[1:]):g}"))
         else:
             faults.append(RowFault(line, Fault.COLUMNS, f"{len(values)}"))

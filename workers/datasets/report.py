@@ -16,7 +16,7 @@ from workers.datasets.labels import Boxes
 from workers.datasets.problems import Problem, Severity, printable, show
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageRecord:
     """A picture of a split with its boxes.
 

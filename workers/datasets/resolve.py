@@ -32,7 +32,7 @@ def resolve_data(ref: str, home: Path, download: Callable[[str], Path] | None = 
     if ref == DEMO:
         return make_demo(home)
     path = Path(ref).expanduser()
-    if path.exists():
+    if ref and path.exists():
         return path
     if not re.fullmatch(r"[\w-][\w.-]*", ref):
         raise DataError(f"data: it must be a path that exists, but got {printable(ref)}; {_ADVICE}")
