@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +17,7 @@ from evolve.formatting import (
     compact,
     count,
     duration,
+    gain,
     gain_text,
     metric_label,
     number,
@@ -34,7 +37,8 @@ STATE_STYLES = {
     SearchState.CANCELLED: "dim",
 }
 _MOST_GENERATIONS = 20
-_MOST_GENES = 6
+_FIXED_WIDTH = 36
+_GENE_WIDTH = 12
 
 
 def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -> Table:
@@ -46,20 +50,22 @@ def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -
     """
     now = time.time() if now is None else now
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("ID", "NAME", "STATE"):
-        table.add_column(heading, no_wrap=heading == "ID", overflow="ellipsis", max_width=32)
+    table.add_column("ID", no_wrap=True, min_width=8)
+    table.add_column("NAME", min_width=8, max_width=40)  # the only one that gives way in a narrow terminal
+    table.add_column("STATE", no_wrap=True)
     for heading in ("DONE", "BEST", "GAIN", "AGE"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("DRIVER", no_wrap=True)
     for search in searches:
+        difference = gain(search.best_fitness, search.default_fitness)
         table.add_row(
             Text(search.id),
-            Text(clean(search.name)),
+            Text(clean(search.name), no_wrap=True, overflow="ellipsis"),
             Text(search.state.value, STATE_STYLES[search.state]),
             _done(search),
             number(search.best_fitness),
-            gain_text(search.best_fitness, search.default_fitness),
-            duration(now - search.created_at),
+            MISSING if difference is None else f"{difference:+.4f}",
+            " ".join(duration(now - search.created_at).split()[:2]),
             _driver(search, now),
         )
     return table
@@ -88,7 +94,7 @@ def search_view(
         parts += [Text("\nGenerations", "bold"), _generations_table(individuals)]
     leaders = top(individuals, best)
     if leaders:
-        parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _leaders_table(leaders, search)]
+        parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _Leaders(leaders, search.default_fitness)]
     return Group(*parts)
 
 
@@ -112,7 +118,7 @@ def _summary(
     rows: list[tuple[str, RenderableType]] = [
         ("search", Text.assemble((clean(search.name), "bold"), f" ({search.id})")),
         ("state", state),
-        ("driver", _driver(search, now)),
+        ("driver", _owner(search, now)),
         ("evaluated", _done(search)),
         ("best", Text(found)),
         ("cost", Text(cost)),
@@ -140,21 +146,45 @@ def _generations_table(individuals: Sequence[IndividualRecord]) -> RenderableTyp
     return Group(Text(f"{hidden} earlier ones are not shown", "dim"), table) if hidden > 0 else table
 
 
-def _leaders_table(leaders: Sequence[IndividualRecord], search: SearchRecord) -> Table:
-    genes = list(dict.fromkeys(name for each in leaders for name in each.params))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("FITNESS", justify="right", no_wrap=True)
-    table.add_column("GAIN", justify="right", no_wrap=True)
-    for name in genes[:_MOST_GENES]:
-        table.add_column(Text(clean(name)), justify="right", no_wrap=True, overflow="ellipsis", max_width=14)
-    if len(genes) > _MOST_GENES:
-        table.add_column(f"+{len(genes) - _MOST_GENES} genes")
-    for each in leaders:
-        values = [Text(compact(each.params.get(name, MISSING))) for name in genes[:_MOST_GENES]]
-        gain = gain_text(each.fitness, search.default_fitness)
-        table.add_row(str(each.number), number(each.fitness), gain, *values)
-    return table
+@dataclass(frozen=True)
+class _Leaders:
+    """The fittest, with as many of their genes as the terminal has room for."""
+
+    leaders: Sequence[IndividualRecord]
+    default: float | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        genes = list(dict.fromkeys(name for each in self.leaders for name in each.params))
+        shown = self._fitting(genes, options.max_width - _FIXED_WIDTH)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("#", "FITNESS", "GAIN"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name in shown:
+            table.add_column(
+                Text(clean(name)), justify="right", no_wrap=True, overflow="ellipsis", max_width=_GENE_WIDTH
+            )
+        for each in self.leaders:
+            values = [Text(self._value(each, name)) for name in shown]
+            table.add_row(str(each.number), number(each.fitness), gain_text(each.fitness, self.default), *values)
+        yield table
+        if len(shown) < len(genes):
+            yield Text(f"{count(len(genes) - len(shown), 'more gene')} in `evolve report`", "dim")
+
+    def _fitting(self, genes: Sequence[str], room: int) -> list[str]:
+        shown = []
+        for name in genes:
+            widest = max(
+                cell_len(text) for text in (clean(name), *(self._value(each, name) for each in self.leaders))
+            )
+            room -= min(widest, _GENE_WIDTH) + 2
+            if room < 0:
+                break
+            shown.append(name)
+        return shown
+
+    @staticmethod
+    def _value(individual: IndividualRecord, name: str) -> str:
+        return compact(individual.params.get(name, MISSING))
 
 
 def _done(search: SearchRecord) -> str:
@@ -170,8 +200,11 @@ def _done(search: SearchRecord) -> str:
 def _driver(search: SearchRecord, now: float) -> Text:
     if search.owner is None:
         return Text(MISSING, "dim")
-    host, *rest = search.owner.split(":")
-    place = clean(f"{host}:{rest[0]}" if rest else host)
-    if search.lease_expires is not None and search.lease_expires > now:
-        return Text(f"alive ({place})", "green")
-    return Text(f"dead ({place})", "red")
+    alive = search.lease_expires is not None and search.lease_expires > now
+    return Text("alive", "green") if alive else Text("dead", "red")
+
+
+def _owner(search: SearchRecord, now: float) -> Text:
+    """The driver with its place, `host:pid`."""
+    state = _driver(search, now)
+    return state if search.owner is None else state.append(f" ({clean(':'.join(search.owner.split(':')[:2]))})")

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
+import subprocess
 import time
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from sample_searches import METRIC, SampleLedger, evaluation, individual, sample_ledger, search_record
 
 from evolve.exceptions import InputError
@@ -203,20 +206,31 @@ def test_the_list_of_searches():
     lines = screen(searches_table([alive, dead], now=1500.0)).splitlines()
     assert lines[0].split() == ["ID", "NAME", "STATE", "DONE", "BEST", "GAIN", "AGE", "DRIVER"]
     assert "40/240" in lines[1]
-    assert "alive (box:42)" in lines[1]
+    assert lines[1].split()[-1] == "alive"
     assert "[bold]x" in lines[2]
     assert "\x1b" not in lines[2]
-    assert "dead (box:43)" in lines[2]
-    assert "8 min 30 s" in lines[2]
+    assert lines[2].split()[-3:] == ["8", "min", "dead"]
+
+
+def test_the_list_fits_eighty_columns():
+    text = screen(searches_table([search_record(name="戦略 " * 30, best_fitness=0.5, default_fitness=0.4)]), 80)
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    assert len(text.splitlines()) == 2
+    assert "running" in text
+    assert "+0.1000" in text
 
 
 @pytest.mark.parametrize("width", [60, 120])
 def test_one_search_at_a_glance(width):
     ledger = sample_ledger(240)
-    text = screen(search_view(ledger.record, ledger.members, metric=METRIC), width)
+    record = replace(ledger.record, owner="box:42:1.5", lease_expires=2000.0)
+    text = screen(search_view(record, ledger.members, metric=METRIC, now=1500.0), width)
     assert f"individual {ledger.record.best_individual}" in text
     assert "10 earlier ones are not shown" in text
     assert "out of memory" in text
+    assert "alive (box:42)" in text
+    assert ("mosaic" in text) == (width == 120)
+    assert "FITNESS" in text
     assert "evolve best 3f2a9c1b" in text
     assert max(map(len, text.splitlines())) <= width
 
@@ -225,3 +239,21 @@ def test_an_empty_search_at_a_glance():
     text = screen(search_view(search_record(), [], metric=METRIC))
     assert "no individual has been evaluated" in text
     assert "evolve resume" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "figures"), [(2, 10), (120, 12), (3000, 12)])
+def test_a_browser_draws_every_figure(tmp_path, size, figures):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium here")
+    page = write_report(sample_ledger(size, name=HOSTILE), "3f2a9c1b", tmp_path / "r.html")
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--disable-quic",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run([chromium, *options], capture_output=True, text=True, timeout=120, check=True)
+    assert 'data-drawn="yes"' in done.stdout
+    assert len(re.findall(r'class="figure [^"]*js-plotly-plot', done.stdout)) == figures
+    assert "WebGL is not supported" not in re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)

@@ -25,6 +25,7 @@ SVG_LIMIT = 2000
 GENE_DOTS = 600
 LINES = 800
 _FEW_DECADES = 2
+_FEW_STEPS = 10
 _MARKED = 60
 
 
@@ -76,7 +77,7 @@ def fitness_history(
         data.append(_line([1, max(len(history), 2)], [default] * 2, "default", "@muted", dash="dash"))
     layout = _layout("evaluation", metric)
     layout["yaxis"] |= {"range": span}
-    layout["xaxis"] |= {"tickformat": "d"}
+    layout["xaxis"] |= _whole_numbers(len(history))
     return {"data": data, "layout": layout}
 
 
@@ -105,7 +106,7 @@ def generation_history(summaries: Sequence[GenerationSummary], default: float | 
     if default is not None and rows:
         data.append(_line([x[0], max(x[-1], x[0] + 1)], [default] * 2, "default", "@muted", dash="dash"))
     layout = _layout("generation", metric)
-    layout["xaxis"] |= {"tickformat": "d"}
+    layout["xaxis"] |= _whole_numbers(len(rows))
     return {"data": data, "layout": layout}
 
 
@@ -258,6 +259,10 @@ def _line(
 
 def _layout(x: str, y: str) -> Figure:
     return {"xaxis": {"title": {"text": _safe(x)}}, "yaxis": {"title": {"text": _safe(y)}}}
+
+
+def _whole_numbers(steps: int) -> Figure:
+    return {"dtick": 1} if steps < _FEW_STEPS else {"tickformat": "d"}
 
 
 def _dimension(name: str, gene: Gene, values: Sequence[Json]) -> Figure:

@@ -40,7 +40,7 @@
     if (!figure) return;
     const style = getComputedStyle(document.documentElement);
     const data = coloured(figure.data, style);
-    for (const trace of data) if (trace.marker?.colorbar) trace.marker.showscale = !narrow.matches;
+    for (const trace of data) if (trace.marker?.colorbar && narrow.matches) trace.marker.showscale = false;
     Plotly.react(element, data, layoutFor(figure, element, style), {
       responsive: true, displayModeBar: false, showTips: false,
     });
