@@ -136,7 +136,8 @@ class TestCheckArguments:
     @pytest.mark.parametrize(
         ("space", "message"),
         [
-            (space_of(train={"epocs": 3}), "mine: train.epocs: must be a known training argument, but got 'epocs'; did you mean"),
+            (space_of(train={"epocs": 3}), "mine: train.epocs: must be a known training argument, but got 'epocs'"),
+            (space_of(train={"epocs": 3}), "did you mean 'epochs'?"),
             (space_of({"lr": LR}), "mine: genes.lr: must be a known training argument, but got 'lr'"),
             (space_of(train={"project": "/etc"}), "train.project: must be a known training argument"),
             (space_of(train={"seed": 3}), "set `seed` in the `search` section"),

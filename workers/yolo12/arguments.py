@@ -127,7 +127,7 @@ CATALOGUE: Mapping[str, Argument] = {
     # the machine
     "amp": Argument("choice", choices=(True, False, "bf16"), gene=False),
     "deterministic": Argument("bool", gene=False),
-    "device": Argument("choice", choices=("cpu", "cuda", "cuda:0", 0), gene=False),
+    "device": Argument("choice", choices=("cpu", "cuda"), gene=False),
     "workers": Argument("int", 0, 64, gene=False),
 }
 """Every argument by its name in a search space."""

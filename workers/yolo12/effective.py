@@ -33,7 +33,7 @@ def effective_arguments(trainer: Any) -> dict[str, Json]:
         "epochs": trainer.epochs,
         "nms_iou": trainer.validator.args.iou,
         "amp": trainer.args.amp if trainer.amp else False,
-        "device": str(trainer.device),
+        "device": trainer.device.type,
     }
 
 

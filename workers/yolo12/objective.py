@@ -104,12 +104,13 @@ class _Trial:
     def _overrides(self, requested: Mapping[str, Json]) -> dict[str, Any]:
         import torch
 
-        device = requested.get("device", "cuda:0" if torch.cuda.is_available() else "cpu")
+        device = requested.get("device", "cuda" if torch.cuda.is_available() else "cpu")
         on_gpu = device != "cpu"
-        defaults: dict[str, Json] = {"device": device, "amp": on_gpu, "workers": cpu_share() if on_gpu else 0}
+        defaults: dict[str, Json] = {"amp": on_gpu, "workers": cpu_share() if on_gpu else 0}
         return {
             **to_ultralytics({**defaults, **requested}),
             **FIXED,
+            "device": "0" if on_gpu else "cpu",  # the worker decides which one is visible
             "model": f"{self.spec.model}.yaml",
             "data": self.spec.data,
             "seed": self.spec.seed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -21,17 +21,11 @@ class Cancelled(BaseException):
     """Unwinds the call after its generator was closed; no `except Exception` on the way can swallow it."""
 
 
-@dataclass(frozen=True)
-class _End(Generic[Result]):
-    result: Result | None = None
-    error: BaseException | None = None
-
-
 class Channel(Generic[Report]):
     """The call's side of the generator."""
 
     def __init__(self) -> None:
-        self._items: SimpleQueue[Report | _End[object]] = SimpleQueue()
+        self._items: SimpleQueue[Report | None] = SimpleQueue()  # None: the call is over
         self._resume = threading.Semaphore(0)
         self._closed = threading.Event()
 
@@ -67,24 +61,23 @@ def stream(call: Callable[[Channel[Report]], Result]) -> Generator[Report, None,
         BaseException: whatever `call` raises.
     """
     channel: Channel[Report] = Channel()
-    thread = threading.Thread(target=_run, args=(call, channel), name="training", daemon=True)
+    outcome: Future[Result] = Future()
+    thread = threading.Thread(target=_run, args=(call, channel, outcome), name="training", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := channel._items.get(), _End):
-            yield item
+        while (report := channel._items.get()) is not None:
+            yield report
             channel._resume.release()
     finally:
         channel._closed.set()
         channel._resume.release()
         thread.join()
-    if item.error is not None:
-        raise item.error
-    return item.result  # type: ignore[return-value]  # what _run put there came from this very call
+    return outcome.result()
 
 
-def _run(call: Callable[[Channel[Report]], Result], channel: Channel[Report]) -> None:
+def _run(call: Callable[[Channel[Report]], Result], channel: Channel[Report], outcome: Future[Result]) -> None:
     try:
-        end: _End[object] = _End(result=call(channel))
-    except BaseException as error:  # all of it belongs to the consumer, who raises it again
-        end = _End(error=error)
-    channel._items.put(end)
+        outcome.set_result(call(channel))
+    except BaseException as error:  # all of it belongs to the consumer, for whom it is raised again
+        outcome.set_exception(error)
+    channel._items.put(None)

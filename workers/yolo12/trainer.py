@@ -140,12 +140,12 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
         return False
 
     def _refuse_divergence(self) -> None:
-        losses = {name: float(value) for name, value in (getattr(self, "loss_items", None) or {}).items()}
-        bad = {**losses, **(self.metrics or {})}
-        bad = {name: value for name, value in bad.items() if not math.isfinite(value)}
-        if not bad and (self.loss is None or bool(torch.isfinite(self.loss))):
+        odd = {name: value for name, value in (self.metrics or {}).items() if not math.isfinite(value)}
+        if not odd and (self.loss is None or bool(torch.isfinite(self.loss))):
             return
-        what = ", ".join(f"{name} is {value}" for name, value in bad.items()) or f"the loss is {float(self.loss)}"
+        losses = {name: float(value) for name, value in self.loss_items.items()}
+        odd |= {name: value for name, value in losses.items() if not math.isfinite(value)}
+        what = ", ".join(f"{name} is {value}" for name, value in odd.items()) or f"the loss is {float(self.loss)}"
         raise TrialFailed(
             FailureKind.DIVERGED,
             f"training diverged in epoch {self.epoch + 1}: {what}; a lower lr0 or a longer warm-up may help",
