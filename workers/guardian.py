@@ -1,7 +1,8 @@
 """Outlives a driver that is killed, and ends what the driver's local Ray leaves behind.
 
 Ray's processes watch their parents, but its agents take minutes to notice, and what a trial started notices
-nothing. All of them carry `MARKER` in their environment, with the folder of their Ray session as its value.
+nothing. All of them carry `MARKER` in their environment, with the folder of their Ray session as its value, or
+log into that folder: the agents' titles overwrite their environment.
 Run as `python guardian.py <pid of the driver> <folder>`.
 """
 
@@ -22,20 +23,24 @@ SWEEPS = 10
 
 
 def sweep(directory: str) -> int:
-    """Kill every process that carries `directory` in its environment; returns how many there were."""
-    marked = [process for process in psutil.process_iter() if _is_marked(process, directory)]
-    for process in marked:
+    """Kill every process that belongs to the Ray session in `directory`; returns how many there were."""
+    family = [process for process in psutil.process_iter() if _belongs(process, directory)]
+    for process in family:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(marked, timeout=1.0)
-    return len(marked)
+    psutil.wait_procs(family, timeout=1.0)
+    return len(family)
 
 
-def _is_marked(process: psutil.Process, directory: str) -> bool:
+def _belongs(process: psutil.Process, directory: str) -> bool:
+    if process.pid == os.getpid():
+        return False
     try:
-        return bool(process.environ().get(MARKER) == directory)
+        return process.environ().get(MARKER) == directory or any(
+            Path(file.path).is_relative_to(directory) for file in process.open_files()
+        )
     except (psutil.Error, OSError):  # ended meanwhile, or not ours to look at
         return False
 
