@@ -24,6 +24,8 @@ def postgresql_server() -> Iterator[str]:
     except Exception as error:  # whatever keeps a server from starting here, SQLite is still tested
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+        server.psql(f"{statement};")  # nothing here outlives the tests, and syncing dozens of databases is slow
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
