@@ -17,7 +17,7 @@ def make_spec(individual: int = 0, directory: Path | str = "", *, attempt: int =
 
 
 def collect(
-    dispatcher: Dispatcher, *, ended: int = 0, reported: int = 0, seconds: float = 40.0
+    dispatcher: Dispatcher, *, ended: int = 0, reported: int = 0, seconds: float = 60.0
 ) -> list[TrialEvent]:
     """Events until so many trials ended and so many reports came."""
     events: list[TrialEvent] = []

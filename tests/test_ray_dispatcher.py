@@ -95,7 +95,7 @@ def test_a_worker_retires_after_its_trials_without_leaving_its_slot_empty(make: 
         individual += 1
     assert len(set(started)) == 2
     assert started.count(started[0]) >= 2
-    wait_for(lambda: not psutil.pid_exists(pid_of(started[0])), seconds=10)
+    wait_for(lambda: not psutil.pid_exists(pid_of(started[0])), seconds=30)
 
 
 def test_a_worker_that_is_killed_is_infrastructure_and_its_slot_comes_back(make: Make) -> None:
@@ -124,7 +124,7 @@ def test_a_stop_that_is_not_obeyed_kills_the_worker(make: Make) -> None:
     (worker,) = workers_of(collect(dispatcher, reported=1))
     dispatcher.stop("s-0.1")
     assert collect(dispatcher, ended=1, seconds=10) == [Stopped("s-0.1")]
-    wait_for(lambda: not psutil.pid_exists(pid_of(worker)), seconds=10)
+    wait_for(lambda: not psutil.pid_exists(pid_of(worker)), seconds=30)
 
 
 def test_children_of_a_trial_die_with_its_worker(make: Make) -> None:
@@ -135,7 +135,7 @@ def test_children_of_a_trial_die_with_its_worker(make: Make) -> None:
     assert psutil.pid_exists(child)
     dispatcher.stop("s-0.1")
     collect(dispatcher, ended=1)
-    wait_for(lambda: not psutil.pid_exists(child), seconds=10)
+    wait_for(lambda: not psutil.pid_exists(child), seconds=30)
 
 
 @pytest.mark.parametrize(("objective", "said"), [("reports_unpicklable", "pickle"), ("exits", "SystemExit: 3")])
