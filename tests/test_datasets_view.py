@@ -173,10 +173,13 @@ def test_a_very_large_picture_is_scaled_down(tmp_path, view_of, monkeypatch):
     monkeypatch.setattr("workers.datasets.convert.LARGE_PIXELS", 500 * 400)
     monkeypatch.setattr("workers.datasets.convert.LONG_SIDE", 250)
     write_dataset(tmp_path / "data", count=1)
-    for name in ("large.jpg", "large.png"):
-        add_image(tmp_path / "data", "train", name, noise(1000, 800, seed=len(name)))
+    for seed, name in enumerate(("large.jpg", "large.png")):
+        add_image(tmp_path / "data", "train", name, noise(1000, 800, seed=seed))
+    deep = Image.fromarray(np.full((800, 1000), 3000, dtype=np.uint16))
+    add_image(tmp_path / "data", "train", "large16.png", deep)
     view = view_of()
-    assert [opened(picture(view, index=index)).size for index in (1, 2)] == [(250, 200)] * 2
+    assert [opened(picture(view, index=index)).size for index in (1, 2, 3)] == [(250, 200)] * 3
+    assert opened(picture(view, index=3)).getextrema() == (187, 187)
 
 
 def test_a_copy_is_upright_as_its_labels_are(tmp_path, view_of):

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from workers.datasets.images import LARGE_PIXELS, open_image
+from workers.datasets.images import DEEP_MODES, LARGE_PIXELS, open_image
 
 LONG_SIDE = 4096
 """Pixels of the longer side to which a very large picture is scaled down."""
 _CAMERA_BITS = (8, 10, 12, 14, 16)
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def bit_depth(paths: Iterable[str]) -> int:
@@ -65,7 +64,7 @@ def convert_image(source: str, target: Path, bits: int) -> Path:
 
 
 def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
-    if image.mode in _DEEP_MODES:
+    if image.mode in DEEP_MODES:
         values = np.asarray(image).astype(np.int64) >> max(bits - 8, 0)
         return Image.fromarray(values.clip(0, 255).astype(np.uint8))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:

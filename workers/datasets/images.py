@@ -94,8 +94,10 @@ VERDICTS = {
     Flaw.TRANSPARENT: Verdict("transparency", "a copy without it is trained", usable=True, severity=Severity.NOTE),
     Flaw.ONE_BIT: Verdict("1-bit pixels", "a copy in RGB is trained", usable=True, severity=Severity.NOTE),
 }
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Gray with more than 8 bits."""
 _FLAW_OF_MODE = {
-    **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "I;16N"), Flaw.SIXTEEN_BIT),
+    **dict.fromkeys(DEEP_MODES, Flaw.SIXTEEN_BIT),
     **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), Flaw.CMYK),
     **dict.fromkeys(("P", "PA"), Flaw.PALETTE),
     **dict.fromkeys(("RGBA", "RGBa", "LA", "La", "RGBX"), Flaw.TRANSPARENT),
@@ -201,7 +203,9 @@ def _inspect(file: IO[bytes], sample: Sample) -> ImageFacts:
             return ImageFacts(sample.digest, flaw=Flaw.NOT_AN_IMAGE)
         width, height = _displayed_size(image)
         mode = image.mode
-        flaw = _flaw_of_size(image) or _flaw_of_data(image, sample) or _FLAW_OF_MODE.get(mode)
+        flaw = _flaw_of_size(image)
+        if flaw is None or flaw is Flaw.LARGE:
+            flaw = _flaw_of_data(image, sample) or flaw or _FLAW_OF_MODE.get(mode)
         is_tiny = len(sample.head) < 2000 + width * height // 64  # bytes; a picture that shows something needs more
         is_flat = (flaw is Flaw.CMYK or (flaw is None and is_tiny)) and _is_flat(file)
     except Exception:  # on broken bytes Pillow's readers raise errors of many built-in classes
@@ -245,8 +249,10 @@ def _flaw_of_data(image: Image.Image, sample: Sample) -> Flaw | None:
     if image.format == "PNG":
         image.verify()
     elif image.format != "JPEG":
-        image.load()
+        if image.width * image.height <= LARGE_PIXELS:
+            image.load()
     elif not sample.tail.endswith(_END_OF_JPEG):
+        _draft(image)
         image.load()
         return Flaw.NO_END_MARKER
     elif sample.head is sample.tail and _is_damaged(sample.head):
@@ -266,5 +272,10 @@ def _is_flat(file: IO[bytes]) -> bool:
     image = open_image(file)
     if image is None:
         return False
-    image.draft(image.mode, (image.width // 8, image.height // 8))
+    _draft(image)
     return all(len(set(band.getextrema())) == 1 for band in image.convert("RGB").split())
+
+
+def _draft(image: Image.Image) -> None:
+    """Have a JPEG decoded at an eighth of its size: all of its bytes are read, few pixels are made."""
+    image.draft(image.mode, (image.width // 8, image.height // 8))

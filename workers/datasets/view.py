@@ -24,7 +24,7 @@ from evolve.exceptions import DataError
 from evolve.trial import Json
 from workers.datasets.atomic import built_once
 from workers.datasets.convert import bit_depth, convert_image
-from workers.datasets.images import Flaw
+from workers.datasets.images import DEEP_MODES
 from workers.datasets.labels import Boxes
 from workers.datasets.problems import printable, show
 from workers.datasets.report import DatasetReport, ImageRecord
@@ -75,7 +75,7 @@ class _Entry:
 
 def _build(report: DatasetReport, building: Path, final: Path) -> None:
     entries = {split: list(_plan(records, building, split)) for split, records in report.splits.items()}
-    bits = bit_depth(_sixteen_bit_paths(report))
+    bits = bit_depth(_deep_paths(report))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         placed = {
             split: list(pool.map(lambda entry: _place(entry, bits), planned)) for split, planned in entries.items()
@@ -110,9 +110,9 @@ def _plan(records: tuple[ImageRecord, ...], building: Path, split: str) -> Itera
         yield _Entry(record, image, building / "labels" / split / f"{name}.txt")
 
 
-def _sixteen_bit_paths(report: DatasetReport) -> Iterator[str]:
+def _deep_paths(report: DatasetReport) -> Iterator[str]:
     for records in report.splits.values():
-        yield from (record.path for record in records if record.facts.flaw is Flaw.SIXTEEN_BIT)
+        yield from (record.path for record in records if record.facts.is_usable and record.facts.mode in DEEP_MODES)
 
 
 def _place(entry: _Entry, bits: int) -> Path:
