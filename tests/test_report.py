@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
-from sample_searches import METRIC, SampleLedger, evaluation, individual, sample_ledger, search_record
+from sample_searches import DOCUMENT, METRIC, SampleLedger, evaluation, individual, sample_ledger, search_record
 
 from evolve.exceptions import InputError
 from evolve.overview import ancestors, births, failure_counts, generations, top
@@ -62,7 +62,7 @@ def test_the_figures_tell_the_search(page):
     assert len(figures["gene-0"]["data"][0]["x"]) == len(scored)
     momentum = figures["parallel"]["data"][0]["dimensions"][4]
     assert momentum["ticktext"][0] == "off"
-    assert "lineage" in figures
+    assert all(edge["x"][0] < edge["x"][-1] for edge in figures["lineage"]["data"][:-1])
 
 
 def test_the_headline_is_honest(tmp_path, page):
@@ -90,6 +90,15 @@ def test_a_search_of_failures_only_renders(tmp_path):
     page = write_report(ledger, "3f2a9c1b", tmp_path / "r.html").read_text("utf-8")
     assert "loss is NaN in epoch 2" in page
     assert "no individual has been evaluated successfully" in page
+
+
+def test_an_objective_of_ones_own_is_named_instead_of_a_model(tmp_path):
+    ledger = sample_ledger(3)
+    ledger.record = replace(
+        ledger.record, objective="my.module:run", document={**DOCUMENT, "model": "", "data": ""}
+    )
+    page = write_report(ledger, "3f2a9c1b", tmp_path / "r.html").read_text("utf-8")
+    assert "<li>my.module:run, epochs 30" in page
 
 
 def test_values_that_json_does_not_know_and_negative_scores(tmp_path):

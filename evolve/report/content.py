@@ -161,8 +161,13 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
     train = cast("Mapping[str, Json]", document.get("train") or {})
     settings = cast("Mapping[str, Json]", document.get("search") or {})
     trained = ", ".join(f"{key} {_value(train[key])}" for key in ("epochs", "imgsz") if key in train)
+    what = (
+        f"{_value(document['model'])} on {_value(document.get('data'))}"
+        if document.get("model")
+        else search.objective
+    )
     lines = [
-        f"{_value(document.get('model'))} on {_value(document.get('data'))}" + (f", {trained}" if trained else ""),
+        f"{what}, {trained}" if trained else what,
         f"{count(len({each.generation for each in individuals}), 'generation')}, "
         f"population {_value(settings.get('population'))}, seed {_value(settings.get('seed'))}",
     ]

@@ -27,6 +27,7 @@ LINES = 800
 _FEW_DECADES = 2
 _FEW_STEPS = 10
 _MARKED = 60
+_NARROW = 1.5
 
 
 def fitness_range(individuals: Sequence[IndividualRecord], default: float | None) -> tuple[float, float]:
@@ -164,7 +165,7 @@ def parallel_coordinates(
 
 
 def lineage(family: Sequence[IndividualRecord], metric: str) -> Figure:
-    """The best individual and its ancestors, generation by generation; thick lines lead to the main parent."""
+    """The best individual and its ancestors, from left to right; thick lines lead to the main parent."""
     places = _places(family)
     data: list[Figure] = []
     for each in family:
@@ -182,17 +183,18 @@ def lineage(family: Sequence[IndividualRecord], metric: str) -> Figure:
             "hovertext": [_story(each, metric) for each in family],
             "hoverinfo": "text",
             "marker": {
+                "opacity": 1,
                 "size": [16 if index == 0 else 11 for index in range(len(family))],
                 "color": ["@best" if index == 0 else "@dot" for index in range(len(family))],
                 "line": {"width": 1.5, "color": "@surface"},
             },
         }
     )
-    layout = _layout("generation", "")
+    layout = _layout("", "")
     layout |= {"showlegend": False, "hovermode": "closest"}
-    columns = {places[each.number][0]: str(each.generation) for each in family}
-    layout["xaxis"] |= {"tickvals": list(columns), "ticktext": list(columns.values()), "showgrid": False}
-    layout["yaxis"] |= {"visible": False}
+    layout["xaxis"] |= {"visible": False}
+    extent = 0.5 + max(_NARROW, *(abs(y) for _, y in places.values()))
+    layout["yaxis"] |= {"visible": False, "range": [-extent, extent]}
     return {"data": data, "layout": layout}
 
 
@@ -348,19 +350,22 @@ def _axis_value(value: Json) -> Any:
 
 
 def _places(family: Sequence[IndividualRecord]) -> dict[int, tuple[float, float]]:
-    """Where to draw each: generations from left to right without gaps, the members of one below each other."""
+    """Where to draw each: right of all its parents (who may be of its own generation), columns centred."""
+    depths: dict[int, int] = {}
     columns: dict[int, list[int]] = {}
     for each in sorted(family, key=lambda each: each.number):
-        columns.setdefault(each.generation, []).append(each.number)
+        depth = max((depths[parent] + 1 for parent in each.parents if parent in depths), default=0)
+        depths[each.number] = depth
+        columns.setdefault(depth, []).append(each.number)
     return {
-        number: (float(column), (len(members) - 1) / 2 - index + 0.15 * (column % 2))
-        for column, members in enumerate(columns.values())
+        number: (float(depth), (len(members) - 1) / 2 - index + 0.15 * (depth % 2))
+        for depth, members in columns.items()
         for index, number in enumerate(members)
     }
 
 
 def _edge(start: tuple[float, float], end: tuple[float, float], *, main: bool) -> Figure:
-    steps = [step / 12 for step in range(13)]
+    steps = [step / 24 for step in range(25)]
     return {
         "type": "scatter",
         "mode": "lines",
