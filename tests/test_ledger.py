@@ -27,7 +27,7 @@ from ledger_fixtures import (
     report,
     result,
 )
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from evolve.exceptions import LedgerError, SearchNotFound
 from evolve.ledger import EventKind, Lease, Ledger, Request, SearchState, Transaction
@@ -398,6 +398,20 @@ def test_events_in_pages(ledger: Ledger, lease: Lease) -> None:
     assert times == sorted(times)
 
 
+def test_time_without_a_driver_is_not_active(ledger: Ledger) -> None:
+    search_id = create(ledger).id
+    assert ledger.active_seconds(search_id) == 0.0
+    for resumed in (False, True):
+        time.sleep(0.2)
+        lease = ledger.acquire(search_id)
+        with lease.transaction() as writing:
+            writing.start(resumed=resumed)
+        lease.release(SearchState.INTERRUPTED)
+    begun = ledger.search(search_id).started_at
+    whole = ledger.events(search_id)[-1].at - begun
+    assert 0.0 < ledger.active_seconds(search_id) <= whole - 0.2
+
+
 def test_cursor_never_goes_back(ledger: Ledger) -> None:
     search_id = create(ledger).id
     assert ledger.cursor("mlflow", search_id) == 0
@@ -416,9 +430,9 @@ def test_threads_read_while_the_driver_writes(ledger: Ledger, lease: Lease) -> N
     def follow() -> int:
         seen, deadline = 0, time.monotonic() + 60
         while seen < 61 and time.monotonic() < deadline:
-            for event in ledger.events(search_id, after=seen):
-                assert event.sequence == seen + 1
-                seen = event.sequence
+            for each in ledger.events(search_id, after=seen):
+                assert each.sequence == seen + 1
+                seen = each.sequence
             ledger.advance("follower", search_id, seen)
         return seen
 
@@ -521,6 +535,54 @@ def test_known_ledger_opens_quickly_and_without_alembic(ledger_url: str) -> None
     )
     done = subprocess.run([sys.executable, "-c", code, ledger_url], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.5  # 0.002 s on SQLite and 0.02 s on PostgreSQL when nothing else runs
+
+
+def test_no_statement_scans_or_sorts_a_table(tmp_path: Path) -> None:
+    """What an evaluation costs must not grow with the number of evaluations before it."""
+    statements: dict[str, object] = {}
+
+    def note(connection: object, cursor: object, statement: str, parameters: object, *rest: object) -> None:
+        statements[statement] = parameters
+
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        event.listen(ledger._database.engine, "before_cursor_execute", note)
+        search_id = create(ledger).id
+        lease = ledger.acquire(search_id)
+        lease.renew()
+        with lease.transaction() as writing:
+            writing.start(resumed=False)
+            live(writing, search_id, 0)
+            begin(writing, search_id, 1)
+            writing.stopped(1, 1)
+        ledger.individuals(search_id, generation=1)
+        ledger.individuals(search_id, numbers=[1, 2])
+        ledger.individuals(search_id, limit=5)
+        ledger.history(search_id)
+        ledger.evaluations(search_id, 0)
+        ledger.epochs(search_id, 0)
+        ledger.events(search_id, after=3)
+        ledger.advance("mlflow", search_id, 2)
+        ledger.cursor("mlflow", search_id)
+        ledger.search(search_id)
+        ledger.searches(name="helmets")
+        lease.release(SearchState.COMPLETED)
+        plans = {
+            (statement, row[3])
+            for statement, parameters in list(statements.items())
+            if not statement.startswith(("BEGIN", "INSERT"))
+            for row in _explain(tmp_path / "ledger.db", statement, parameters)
+            if row[3] != "SCAN CONSTANT ROW"  # a SELECT without a table
+        }
+    assert len(plans) >= 15
+    assert [plan for plan in plans if "SCAN" in plan[1] or "TEMP B-TREE" in plan[1]] == []
+
+
+def _explain(path: Path, statement: str, parameters: object) -> list[tuple[int, int, int, str]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+    finally:
+        connection.close()
 
 
 # ------------------------------------------------------------------------------------------------------- bad input
