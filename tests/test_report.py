@@ -15,7 +15,8 @@ from sample_searches import DOCUMENT, METRIC, SampleLedger, evaluation, individu
 from evolve.exceptions import InputError
 from evolve.overview import ancestors, births, failure_counts, generations, top
 from evolve.report import write_report
-from evolve.report.figures import fitness_range, sample
+from evolve.report.history import fitness_range
+from evolve.report.plot import sample
 from evolve.tables import search_view, searches_table
 from evolve.trial import FailureKind
 

@@ -22,7 +22,10 @@ from evolve.formatting import (
 )
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.overview import ancestors, births, failure_counts, generations, top
-from evolve.report import figures
+from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
+from evolve.report.history import fitness_history, fitness_range, generation_history
+from evolve.report.lineage import lineage
+from evolve.report.plot import Figure
 from evolve.trial import Json
 
 LEADERS = 15
@@ -60,7 +63,7 @@ class Content:
     genes: list[str]
     notes: list[str]
     family: int
-    figures: Mapping[str, figures.Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def content_of(
@@ -68,7 +71,7 @@ def content_of(
 ) -> Content:
     """Gather the content from the records of a search."""
     metric = fitness_label(Fitness.parse(search.document["fitness"]).weights)
-    genes = cast("Mapping[str, figures.Gene]", search.document.get("genes", {}))
+    genes = cast("Mapping[str, Gene]", search.document.get("genes", {}))
     best = next((each for each in individuals if each.number == search.best_individual), None)
     leaders = top(individuals, LEADERS)
     family = ancestors(individuals, best.number, FAMILY) if best else []
@@ -102,25 +105,25 @@ def _figures(
     search: SearchRecord,
     individuals: Sequence[IndividualRecord],
     family: Sequence[IndividualRecord],
-    genes: Mapping[str, figures.Gene],
+    genes: Mapping[str, Gene],
     metric: str,
-) -> dict[str, figures.Figure]:
+) -> dict[str, Figure]:
     history = sorted((each for each in individuals if each.told is not None), key=lambda each: each.told or 0)
     if not any(each.fitness is not None for each in history):
         return {}
     default, best = search.default_fitness, search.best_individual
-    span = figures.fitness_range(history, default)
+    span = fitness_range(history, default)
     made = {
-        "history": figures.fitness_history(history, default, metric, span),
-        "parallel": figures.parallel_coordinates(genes, history, metric, span),
+        "history": fitness_history(history, default, metric, span),
+        "parallel": parallel_coordinates(genes, history, metric, span),
     }
     summaries = generations(individuals)
     if len(summaries) > 1:
-        made["generations"] = figures.generation_history(summaries, default, metric)
+        made["generations"] = generation_history(summaries, default, metric)
     for index, (name, gene) in enumerate(genes.items()):
-        made[f"gene-{index}"] = figures.gene_figure(name, gene, history, best=best, metric=metric, span=span)
+        made[f"gene-{index}"] = gene_figure(name, gene, history, best=best, metric=metric, span=span)
     if len(family) > 1:
-        made["lineage"] = figures.lineage(family, metric)
+        made["lineage"] = lineage(family, metric)
     return made
 
 
@@ -180,7 +183,7 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
 
 
 def _best_genes(
-    best: IndividualRecord | None, individuals: Sequence[IndividualRecord], genes: Mapping[str, figures.Gene]
+    best: IndividualRecord | None, individuals: Sequence[IndividualRecord], genes: Mapping[str, Gene]
 ) -> list[Row]:
     if best is None:
         return []
@@ -195,7 +198,7 @@ def _best_genes(
     return rows
 
 
-def _leader(each: IndividualRecord, search: SearchRecord, genes: Mapping[str, figures.Gene]) -> Row:
+def _leader(each: IndividualRecord, search: SearchRecord, genes: Mapping[str, Gene]) -> Row:
     values = ["off" if each.params.get(name) is None else _value(each.params[name]) for name in genes]
     cells = [str(each.number), number(each.fitness), gain_text(each.fitness, search.default_fitness), *values]
     return Row(cells, strong=each.number == search.best_individual)
@@ -250,10 +253,10 @@ def _setting_rows(search: SearchRecord) -> list[Row]:
 def _notes(individuals: Sequence[IndividualRecord], evaluations: Sequence[EvaluationRecord]) -> list[str]:
     notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))[:5]
     scored = sum(each.fitness is not None for each in individuals)
-    if scored > figures.GENE_DOTS:
+    if scored > GENE_DOTS:
         notes.append(
-            f"Gene figures show {figures.GENE_DOTS} of {scored:,} individuals, parallel coordinates "
-            f"{min(figures.LINES, scored)}: the best, and the others spread evenly over the search."
+            f"Gene figures show {GENE_DOTS} of {scored:,} individuals, parallel coordinates "
+            f"{min(LINES, scored)}: the best, and the others spread evenly over the search."
         )
     return notes
 
