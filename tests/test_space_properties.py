@@ -42,7 +42,7 @@ hostile = st.one_of(
     st.sampled_from([math.nan, math.inf, -math.inf, 10**400, -(2**70), 2**62, 1e308, 5e-324, -0.0, "", "\u2028\n"]),
     st.sampled_from([[], {}, [[]], {"a": None}, ["SGD", "SGD"], [None], {"": 1}, {"optimizer": "SGD"}, {"lr0": 1}]),
     st.sampled_from(["lr0 < 1", "1/0 > 1", "lr0 ** 1e9 > 0", "not " * 90 + "cos_lr", "((((", "__import__('os')"]),
-)  # fmt: skip
+).map(copy.deepcopy)  # fmt: skip
 
 
 @st.composite
