@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from evolve.trial import EpochReport, FailureKind, TrialFailed, TrialResult, TrialSpec
-from workers.yolo12 import YoloObjective, prepare_labels
+from workers.yolo12 import YoloObjective, prepare_labels, streaming
 from workers.yolo12.streaming import Channel, stream
 
 METRIC = "metrics/mAP50-95(B)"
@@ -134,6 +134,24 @@ class TestStreaming:
         running.close()
         assert unwound.is_set()
         assert "training" not in [thread.name for thread in threading.enumerate()]
+
+    def test_closing_does_not_wait_for_ever(self, monkeypatch):
+        monkeypatch.setattr(streaming, "CLOSE_SECONDS", 0.05)
+        release, unwound = threading.Event(), threading.Event()
+
+        def call(channel: Channel[int]) -> None:
+            try:
+                channel.send(1)
+            finally:
+                release.wait(10)
+                unwound.set()
+
+        running = stream(call)
+        next(running)
+        running.close()
+        assert not unwound.is_set()
+        release.set()
+        assert unwound.wait(10)
 
     def test_errors_come_through(self):
         def call(channel: Channel[int]) -> None:
@@ -285,7 +303,7 @@ class TestInterruption:
         next(running)
         started = time.monotonic()
         running.close()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < streaming.CLOSE_SECONDS + 2
         assert (Path(spec.directory) / "weights" / "last.pt").exists()
         return replace(spec, attempt=2)
 

@@ -27,6 +27,8 @@ def prepare_process() -> None:
     # Never the folder that a parent process handed down: settings.json is written without a lock.
     config = Path(tempfile.mkdtemp(prefix="evolve-ultralytics-"))
     atexit.register(_remove, config, os.getpid())
+    # Threads that spin while they wait for each other slow trials that share cores down more than tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ |= {
         "YOLO_CONFIG_DIR": str(config),
         "YOLO_OFFLINE": "true",

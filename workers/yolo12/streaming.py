@@ -13,6 +13,9 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+CLOSE_SECONDS = 10.0
+"""How long closing waits for the call; one that is in a single long operation ends soon after, on its own."""
+
 Report = TypeVar("Report")
 Result = TypeVar("Result")
 
@@ -52,7 +55,8 @@ class Channel(Generic[Report]):
 def stream(call: Callable[[Channel[Report]], Result]) -> Generator[Report, None, Result]:
     """Run `call` in a thread and yield what it sends.
 
-    Closing the generator makes the next `send` or `check` of the call raise, and waits for its end.
+    Closing the generator makes the next `send` or `check` of the call raise, and waits for its end, but no longer
+    than `CLOSE_SECONDS`.
 
     Args:
         call: Gets the channel; its return value is the generator's.
@@ -71,7 +75,7 @@ def stream(call: Callable[[Channel[Report]], Result]) -> Generator[Report, None,
     finally:
         channel._closed.set()
         channel._resume.release()
-        thread.join()
+        thread.join(CLOSE_SECONDS)
     return outcome.result()
 
 
