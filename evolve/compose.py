@@ -122,7 +122,7 @@ def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
     from workers.yolo12 import download_dataset, prepare_labels, resolve_weights
 
     source = resolve_data(space.data, settings.home, download=partial(download_dataset, home=settings.home))
-    report = check_dataset(source)
+    report = check_dataset(source, settings.home)
     report.raise_for_errors()
     view = prepare_view(report, settings.home)
     prepare_labels(view)
