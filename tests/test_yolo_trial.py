@@ -274,6 +274,14 @@ class TestFailures:
         assert failure.kind is FailureKind.DATA
         assert "\n" not in failure.message
 
+    def test_a_picture_that_is_gone(self, spec, monkeypatch):
+        from ultralytics.data import base
+
+        monkeypatch.setattr(base, "imread", lambda *_, **__: None)
+        failure = failure_of_training(spec)
+        assert (failure.kind, failure.epoch) == (FailureKind.DATA, 1)
+        assert "Image Not Found" in failure.message
+
     def test_data_scripts_never_run(self, spec, tmp_path):
         script = f"download: open({str(tmp_path / 'ran')!r}, 'w')"
         (tmp_path / "data.yaml").write_text(f"train: nowhere\nval: nowhere\nnames: [a]\n{script}\n")

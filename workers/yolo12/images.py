@@ -22,8 +22,6 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import NUM_THREADS
 
-from evolve.trial import FailureKind, TrialFailed
-
 VIEW_MARK = "manifest.json"
 MEMORY_SHARE = 0.25
 """Share of the machine's memory that decoded pictures of one data set and size may take."""
@@ -83,15 +81,8 @@ class TrialDataset(YOLODataset):  # type: ignore[misc]  # Ultralytics has no typ
     def load_image(
         self, i: int, rect_mode: bool = True, resize_short: bool = False
     ) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
-        """Load one picture, resized to the training size.
-
-        Raises:
-            TrialFailed: with `DATA`, if it cannot be read.
-        """
-        try:
-            image, original, resized = super().load_image(i, rect_mode, resize_short)
-        except FileNotFoundError as error:
-            raise TrialFailed(FailureKind.DATA, f"{self.im_files[i]}: cannot be read any more") from error
+        """Load one picture, resized to the training size; always one that may be written to."""
+        image, original, resized = super().load_image(i, rect_mode, resize_short)
         return (image if image.flags.writeable else image.copy()), original, resized
 
     @cached_property

@@ -149,9 +149,11 @@ class _Trial:
         details = "".join(traceback.format_exception(error))[-8000:]
         if is_out_of_memory(error):
             return replace(out_of_memory(self.trainer).failure, details=details)
+        lines = str(error).strip().splitlines() or [""]
+        # What a data loader's process raised arrives as a wrapper with the original in its last line.
+        line = lines[-1] if lines[0].startswith("Caught ") else f"{type(error).__name__}: {lines[0]}"
         kind = FailureKind.DATA if isinstance(error, FileNotFoundError) else FailureKind.CODE
-        message = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:500]
-        return Failure(kind, message, getattr(self.trainer, "epoch", -1) + 1 or None, details)
+        return Failure(kind, line[:500], getattr(self.trainer, "epoch", -1) + 1 or None, details)
 
     def _free(self) -> None:
         self.trainer = None
