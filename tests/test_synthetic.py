@@ -39,9 +39,7 @@ def test_closer_is_better():
 
 def test_ruggedness_makes_local_optima():
     values = [quality({"x0": step / 100}, {"ruggedness": 1.0}) for step in range(101)]
-    peaks = [
-        1 for left, here, right in zip(values, values[1:], values[2:], strict=False) if left < here > right
-    ]
+    peaks = [1 for left, here, right in zip(values, values[1:], values[2:], strict=False) if left < here > right]
     assert len(peaks) > 2
     assert max(values) == values[70]
 

@@ -63,14 +63,10 @@ def _import(name: str, module_name: str) -> Any:
             raise InputError(
                 f"objective: {name}: no module named {error.name!r} here; run from its folder or install it"
             ) from error
-        raise InputError(
-            f"objective: {name}: importing it failed: {error}; install what is missing"
-        ) from error
+        raise InputError(f"objective: {name}: importing it failed: {error}; install what is missing") from error
     except Exception as error:  # a user's module may raise anything while it is imported
         summary = str(error).split("\n", 1)[0]
-        raise InputError(
-            f"objective: {name}: importing it failed: {type(error).__name__}: {summary}"
-        ) from error
+        raise InputError(f"objective: {name}: importing it failed: {type(error).__name__}: {summary}") from error
 
 
 class FunctionObjective:

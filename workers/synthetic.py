@@ -43,9 +43,7 @@ class SyntheticObjective:
             time.sleep(float(settings.get("delay", 0.0)))
             if epoch == epochs:
                 _fail(spec, epoch)
-            yield EpochReport(
-                epoch, epochs, {METRIC: final * _learnt(epoch, epochs)}, time.monotonic() - started
-            )
+            yield EpochReport(epoch, epochs, {METRIC: final * _learnt(epoch, epochs)}, time.monotonic() - started)
         return TrialResult(
             metrics={METRIC: final},
             effective=dict(spec.params),
