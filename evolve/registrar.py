@@ -6,6 +6,8 @@ algorithm, once that transaction is committed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
 from evolve.ledger import IndividualRecord, Ledger, SearchRecord, Transaction
 from evolve.policy import FailurePolicy
@@ -118,6 +120,8 @@ class Registrar:
             return self._fail(tx, trial_id, error.failure)
         running = self.roster.end(trial_id)
         number = running.proposal.number
+        # a worker does not know which share of a GPU it holds
+        result = replace(result, gpu_seconds=result.seconds * self._gpus_per_trial)
         tx.completed(number, running.attempt, result)
         tx.evaluated(number, state=TrialState.COMPLETED, fitness=fitness, metrics=result.metrics)
         self._policy.succeeded()

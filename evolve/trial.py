@@ -111,7 +111,7 @@ class TrialResult:
         weights: Path of the best weights on the machine that trained, if there are any.
         epochs: Epochs trained.
         seconds: Wall-clock seconds of the trial.
-        gpu_seconds: `seconds` times the share of a GPU that the trial held; 0 on a CPU.
+        gpu_seconds: `seconds` times the share of a GPU that the trial held; the driver fills it in.
         notes: What a person should know, e.g. that pretrained weights could not be had.
     """
 

@@ -170,12 +170,13 @@ def test_gpu_hours_stop_a_search(ledger: Ledger, tmp_path: Path) -> None:
     class Costly:
         def run(self, spec: TrialSpec) -> TrialStream:
             yield EpochReport(1, 1, {METRIC: 0.5}, 60.0)
-            return TrialResult({METRIC: 0.5}, epochs=1, seconds=60.0, gpu_seconds=60.0)
+            return TrialResult({METRIC: 0.5}, epochs=1, seconds=60.0)
 
     search = searched(ledger, tmp_path, stop={"gpu_hours": 0.1})
-    ending = run(ledger, search, Costly())
+    with LeaseKeeper(ledger.acquire(search.id)) as keeper:
+        ending = make_runner(ledger, search, keeper, objective=Costly(), gpus_per_trial=0.5).run()
     assert "0.1 GPU-hours are spent" in ending.reason
-    assert ledger.search(search.id).gpu_seconds == 360
+    assert ledger.search(search.id).gpu_seconds == 360  # 12 trainings of 60 s on half a GPU
 
 
 def test_cancelling_stops_within_a_moment(ledger: Ledger, tmp_path: Path) -> None:

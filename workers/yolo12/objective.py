@@ -97,7 +97,6 @@ class _Trial:
             weights=str(trainer.best),
             epochs=trainer.epoch + 1,
             seconds=seconds,
-            gpu_seconds=seconds if trainer.device.type == "cuda" else 0.0,
             notes=tuple(self.notes),
         )
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
 """How long closing waits for the call; one that is in a single long operation ends soon after, on its own."""
 
 Report = TypeVar("Report")
