@@ -42,9 +42,7 @@ class LeaseKeeper:
         self._done.set()
         self._thread.join()
         if error is not None and not isinstance(error, LeaseLost):
-            self._lease.release(
-                SearchState.INTERRUPTED, f"the driver failed: {type(error).__name__}: {error}"
-            )
+            self._lease.release(SearchState.INTERRUPTED, f"the driver failed: {type(error).__name__}: {error}")
 
     @property
     def request(self) -> Request | None:

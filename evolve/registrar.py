@@ -30,9 +30,7 @@ class Registrar:
         fatal: Why the search cannot go on, once a failure said so.
     """
 
-    def __init__(
-        self, space: SearchSpace, template: SpecTemplate, ledger: Ledger, gpus_per_trial: float
-    ) -> None:
+    def __init__(self, space: SearchSpace, template: SpecTemplate, ledger: Ledger, gpus_per_trial: float) -> None:
         self.roster = Roster()
         self.totals = Totals()
         self.fatal: str | None = None
@@ -58,9 +56,7 @@ class Registrar:
         reused = record.reused_from is not None
         self.totals.count(record.fitness)
         self.roster.settle(proposal, reusable=_is_reusable(record.failure))
-        self._generations.enter(
-            record.generation, Member(record.number, proposal.genome, record.fitness, reused)
-        )
+        self._generations.enter(record.generation, Member(record.number, proposal.genome, record.fitness, reused))
         if not reused:
             self._shelf.offer(record.number, record.fitness)
 

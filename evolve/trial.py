@@ -145,9 +145,7 @@ class Failure:
 class TrialFailed(TrialError):
     """Raised by an objective that knows why it fails."""
 
-    def __init__(
-        self, kind: FailureKind, message: str, *, epoch: int | None = None, details: str = ""
-    ) -> None:
+    def __init__(self, kind: FailureKind, message: str, *, epoch: int | None = None, details: str = "") -> None:
         super().__init__(message)
         self.failure = Failure(kind, message, epoch, details)
 

@@ -1,0 +1,1 @@
+"""What runs where the GPU is: trials, data sets, and the dispatcher that brings them there."""

@@ -133,9 +133,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _configure_postgresql(connection: Any, record: Any) -> None:
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    connection.execute(
-        "SET idle_in_transaction_session_timeout = '60s'"
-    )  # a frozen driver lets go of its locks
+    connection.execute("SET idle_in_transaction_session_timeout = '60s'")  # a frozen driver lets go of its locks
     connection.autocommit = False
 
 

@@ -110,9 +110,7 @@ class Lease:
         key = {"b_search": self.search_id, "b_token": self.token}
         row = connection.execute(change, {**key, **parameters}).mappings().one_or_none()
         if row is None:
-            raise LeaseLost(
-                f"search {self.search_id}: another driver has taken it over; this one stops writing"
-            )
+            raise LeaseLost(f"search {self.search_id}: another driver has taken it over; this one stops writing")
         return row
 
 
@@ -126,9 +124,7 @@ def acquire(database: Database, search_id: str, ttl: float) -> Lease:
     with database.writing() as connection:
         holder = connection.execute(_HOLDER.where(searches.c.id == search_id).with_for_update()).one_or_none()
         if holder is None:
-            raise SearchNotFound(
-                f"search {search_id}: no search has this id; `evolve list` shows all of them"
-            )
+            raise SearchNotFound(f"search {search_id}: no search has this id; `evolve list` shows all of them")
         if holder.owner is not None and holder.valid and not is_dead(holder.owner):
             since = datetime.fromtimestamp(holder.lease_since, UTC).isoformat(" ", "seconds")
             raise LeaseHeld(

@@ -48,9 +48,7 @@ class EventKind(StrEnum):
     TRIAL_FAILED = "trial_failed"  # attempt, kind, message, retry: bool
     TRIAL_STOPPED = "trial_stopped"  # attempt
     TRIAL_INTERRUPTED = "trial_interrupted"  # attempt
-    INDIVIDUAL_EVALUATED = (
-        "individual_evaluated"  # state, fitness or null, failure or null, reused_from or null
-    )
+    INDIVIDUAL_EVALUATED = "individual_evaluated"  # state, fitness or null, failure or null, reused_from or null
     NEW_BEST = "new_best"  # fitness, previous or null
     GENERATION_FINISHED = "generation_finished"  # generation, and population statistics
     NOTICE = "notice"  # message: something that a person should know

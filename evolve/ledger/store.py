@@ -129,9 +129,7 @@ class Ledger:
         """Note that `observer` has handled everything up to `sequence`; a cursor never goes back."""
         with self._database.writing() as connection:
             statement = upsert(connection, cursors, where=cursors.c.sequence < sequence)
-            connection.execute(
-                statement, {"observer": observer, "search_id": search_id, "sequence": sequence}
-            )
+            connection.execute(statement, {"observer": observer, "search_id": search_id, "sequence": sequence})
 
     def create_search(
         self,

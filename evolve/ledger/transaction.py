@@ -127,9 +127,7 @@ class Transaction:
 
     def started(self, individual: int, attempt: int, worker: str) -> None:
         """The attempt has a worker."""
-        self._set_evaluation(
-            individual, attempt, state=TrialState.RUNNING, started_at=self._at, worker=worker
-        )
+        self._set_evaluation(individual, attempt, state=TrialState.RUNNING, started_at=self._at, worker=worker)
         self._set_individual(individual, state=TrialState.RUNNING)
         self._append(EventKind.TRIAL_STARTED, individual, attempt=attempt, worker=worker)
 
@@ -182,9 +180,7 @@ class Transaction:
             differences=result.differences,
         )
 
-    def failed(
-        self, individual: int, attempt: int, failure: Failure, *, retry: bool, gpus: float = 0.0
-    ) -> None:
+    def failed(self, individual: int, attempt: int, failure: Failure, *, retry: bool, gpus: float = 0.0) -> None:
         """The attempt failed.
 
         Args:
@@ -274,9 +270,7 @@ class Transaction:
     def _append(self, kind: EventKind, individual: int | None = None, /, **data: object) -> None:
         self._totals["last_event"] += 1
         sequence = self._totals["last_event"]
-        self._events.append(
-            event_row(self._search_id, sequence, kind, self._at, individual=individual, data=data)
-        )
+        self._events.append(event_row(self._search_id, sequence, kind, self._at, individual=individual, data=data))
 
     def _compare(self, individual: int, fitness: float) -> None:
         if individual == 0:
@@ -292,9 +286,7 @@ class Transaction:
         self._totals["trial_seconds"] += values["seconds"]
         self._totals["gpu_seconds"] += values["gpu_seconds"]
 
-    def _spent(
-        self, individual: int, attempt: int, gpus: float, *, until_now: bool = True
-    ) -> dict[str, float]:
+    def _spent(self, individual: int, attempt: int, gpus: float, *, until_now: bool = True) -> dict[str, float]:
         """What an attempt without a result has cost; unless `until_now`, as far as its last report tells."""
         row = self._connection.execute(_PROGRESS, {**self._key(individual), "b_attempt": attempt}).first()
         started_at, epoch, seconds = row or (None, None, None)

@@ -87,9 +87,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["search_id"], ["searches.id"], name=op.f("fk_individuals_searches")),
         sa.PrimaryKeyConstraint("search_id", "number", name=op.f("pk_individuals")),
     )
-    op.create_index(
-        "ix_individuals_generation", "individuals", ["search_id", "generation", "number"], unique=False
-    )
+    op.create_index("ix_individuals_generation", "individuals", ["search_id", "generation", "number"], unique=False)
     op.create_index("ix_individuals_told", "individuals", ["search_id", "told"], unique=True)
     op.create_table(
         "evaluations",
