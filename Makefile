@@ -15,7 +15,7 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/evolve run --space demo.yaml --data demo --name demo --fresh
 	$(BIN)/evolve best demo
-	$(BIN)/evolve report demo
+	$(BIN)/evolve report demo --output .evolve/demo.html
 
 test: setup
 	$(BIN)/python -m pytest

@@ -31,6 +31,8 @@ from evolve.yaml_io import dump_yaml
 
 EVOLVE = [sys.executable, "-m", "evolve"]
 ORPHAN_SECONDS = 15.0
+PACE = {"inline": (0.09, 5.0), "ray": (0.4, 18.0)}
+"""Seconds of an epoch, and longest life of a driver: Ray alone takes about eight to start."""
 OBJECTIVE = "workers.synthetic:SyntheticObjective"
 
 
@@ -124,15 +126,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--mode", choices=["inline", "ray"], default="inline")
     parser.add_argument("--evaluations", type=int, default=200)
-    parser.add_argument("--delay", type=float, default=0.05, help="seconds of an epoch")
+    parser.add_argument("--delay", type=float, help="seconds of an epoch; by default so that the kills fit in")
     parser.add_argument("--longest", type=float, help="longest life of a driver, in seconds")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    longest = options.longest or (5.0 if options.mode == "inline" else 18.0)
+    delay, longest = PACE[options.mode]
+    delay, longest = options.delay or delay, options.longest or longest
     with tempfile.TemporaryDirectory(prefix="durability-") as scratch:
         folder = Path(scratch)
         document = folder / "durability.yaml"
-        document.write_text(dump_yaml(space(options.evaluations, options.delay)))
+        document.write_text(dump_yaml(space(options.evaluations, delay)))
         started = time.monotonic()
         run_whole(document, options.mode, folder / "whole")
         chance = random.Random(options.seed)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from spaces import OBJECTIVE
-
 from evolve.dispatch import Dispatcher, InlineDispatcher
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import Ledger, SearchRecord
@@ -16,6 +14,7 @@ from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate
 from evolve.trial import Objective
+from spaces import OBJECTIVE
 from workers.synthetic import SyntheticObjective
 
 

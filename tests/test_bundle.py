@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from evolve.best import TRAIN_ARGUMENTS, best_arguments, best_of, best_yaml, deciding_evaluation, foreign_arguments
+from evolve.bundle import export_bundle
+from evolve.exceptions import EvolveError, InputError
+from evolve.ledger import Ledger
+from evolve.space import SearchSpace, load_space
+from evolve.trial import EpochReport, TrialResult, TrialSpec, TrialState
 from sample_searches import (
     DEFAULTS,
     DOCUMENT,
@@ -18,13 +25,6 @@ from sample_searches import (
     sample_ledger,
     search_record,
 )
-
-from evolve.best import TRAIN_ARGUMENTS, best_arguments, best_of, best_yaml, deciding_evaluation, foreign_arguments
-from evolve.bundle import export_bundle
-from evolve.exceptions import EvolveError, InputError
-from evolve.ledger import Ledger
-from evolve.space import SearchSpace, load_space
-from evolve.trial import EpochReport, TrialResult, TrialSpec, TrialState
 
 FILES = [
     "MANIFEST", "best.pt", "best.yaml", "data.json", "environment.json", "individuals.csv", "report.html",

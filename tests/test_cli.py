@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from spaces import OBJECTIVE, document
 
 from evolve.ledger import Ledger, SearchState
 from evolve.yaml_io import dump_yaml
+from spaces import OBJECTIVE, document
 
 ROOT = Path(__file__).parents[1]
 BENCHMARK = ROOT / "benchmarks/durability.py"

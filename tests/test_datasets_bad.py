@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from dataset_factory import snapshot
 
+from dataset_factory import snapshot
 from evolve.exceptions import DataError
 from workers.datasets import check_dataset, prepare_view
 from workers.datasets.problems import Severity

@@ -9,9 +9,9 @@ import zlib
 
 import numpy as np
 import pytest
-from dataset_factory import ROW, YAML, add_image, noise, write_dataset
 from PIL import Image
 
+from dataset_factory import ROW, YAML, add_image, noise, write_dataset
 from evolve.exceptions import DataError
 from workers.datasets import check_dataset
 from workers.datasets.images import Flaw, inspect_image

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from dataset_factory import ROW, add_image, noise, snapshot, write_dataset
 from PIL import Image
 
+from dataset_factory import ROW, add_image, noise, snapshot, write_dataset
 from evolve.exceptions import DataError
 from evolve.yaml_io import read_yaml
 from workers.datasets import check_dataset, prepare_view

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from dispatch_helpers import TERMINAL, collect, make_spec, verdict
 
+from dispatch_helpers import TERMINAL, collect, make_spec, verdict
 from evolve.dispatch import Completed, Dispatcher, Failed, InlineDispatcher, Reported, Started, Stopped
 from evolve.trial import FailureKind
 from workers.objectives import resolve_objective

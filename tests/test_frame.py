@@ -4,11 +4,11 @@ import csv
 
 import pandas as pd
 import pytest
-from sample_searches import METRIC, evaluation, individual, sample_ledger
 
 from evolve.exceptions import InputError
 from evolve.frame import disarmed, individuals_frame, search_frame, write_frame
 from evolve.trial import FailureKind, TrialState
+from sample_searches import METRIC, evaluation, individual, sample_ledger
 
 
 @pytest.fixture

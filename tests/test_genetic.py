@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from spaces import document, space
 
 from evolve.codec import Codec
 from evolve.search.base import Outcome, Proposal
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
 from evolve.trial import FailureKind
+from spaces import document, space
 from workers.synthetic import quality
 
 LANDSCAPE = {"optimum": {"n": 5, "kind": "b"}, "width": {"n": 8.0}}

@@ -16,6 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, create_engine, event, text
+
+from evolve.exceptions import LedgerError, SearchNotFound
+from evolve.ledger import EventKind, Lease, Ledger, Request, SearchState, Transaction
+from evolve.ledger.models import encode_json, metadata
+from evolve.ledger.schema import HEAD, REVISIONS
+from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialState
 from ledger_fixtures import (
     METRIC,
     assert_consistent,
@@ -27,13 +34,6 @@ from ledger_fixtures import (
     report,
     result,
 )
-from sqlalchemy import Engine, create_engine, event, text
-
-from evolve.exceptions import LedgerError, SearchNotFound
-from evolve.ledger import EventKind, Lease, Ledger, Request, SearchState, Transaction
-from evolve.ledger.models import encode_json, metadata
-from evolve.ledger.schema import HEAD, REVISIONS
-from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialState
 
 FIXTURES = str(Path(__file__).with_name("ledger_fixtures.py"))
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from ledger_fixtures import assert_consistent, begin, create, live, newborn
 from sqlalchemy import update
 
 from evolve.exceptions import LeaseHeld, LeaseLost, SearchNotFound
 from evolve.ledger import EventKind, Ledger, SearchState
 from evolve.ledger.models import searches
 from evolve.ledger.owner import is_dead, this_process
+from ledger_fixtures import assert_consistent, begin, create, live, newborn
 
 FIXTURES = str(Path(__file__).with_name("ledger_fixtures.py"))
 

@@ -9,7 +9,6 @@ import pytest
 from deap import tools
 from hypothesis import given
 from hypothesis import strategies as st
-from spaces import METRIC, space
 
 from evolve.codec import Codec
 from evolve.search.breeding import Breeder
@@ -25,6 +24,7 @@ from evolve.search.operators import (
     select_parents,
 )
 from evolve.space import SearchSettings, SearchSpace
+from spaces import METRIC, space
 
 SLIDES = {
     "name": "slides",

@@ -202,9 +202,7 @@ def test_the_past_of_a_resumed_search_is_counted_but_not_shown(story):
     texts = []
     for mode in ("plain", "json"):
         screen = console(200)
-        make_progress(mode, 10, METRIC, screen, since=resumed.at).handle(
-            search_record(evaluated=4), story.events
-        )
+        make_progress(mode, 10, METRIC, screen, since=resumed.at).handle(search_record(evaluated=4), story.events)
         texts.append(output(screen).splitlines())
     plain, lines = texts
     assert plain[0] == "bottles (3f2a9c1b) resumed: 10 individuals, 3 already evaluated"

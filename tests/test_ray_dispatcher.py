@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from dispatch_helpers import collect, make_spec, verdict, workers_of
 
+from dispatch_helpers import collect, make_spec, verdict, workers_of
 from evolve.dispatch import Completed, Failed, Reported, Stopped
 from evolve.exceptions import InputError
 from evolve.trial import Failure, FailureKind

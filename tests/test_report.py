@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
-from sample_searches import DOCUMENT, METRIC, SampleLedger, evaluation, individual, sample_ledger, search_record
 
 from evolve.exceptions import InputError
 from evolve.overview import ancestors, births, failure_counts, generations, top
@@ -19,6 +18,7 @@ from evolve.report.history import fitness_range
 from evolve.report.plot import sample
 from evolve.tables import search_view, searches_table
 from evolve.trial import FailureKind
+from sample_searches import DOCUMENT, METRIC, SampleLedger, evaluation, individual, sample_ledger, search_record
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 

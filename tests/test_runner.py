@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_helpers import create, fingerprint, make_runner, run
-from spaces import METRIC, space
 
 from evolve.dispatch import Completed, Failed, Started, Stopped, TrialEvent
 from evolve.exceptions import LeaseHeld, LeaseLost
@@ -22,6 +20,8 @@ from evolve.search.base import Decision
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec, TrialState, TrialStream
+from search_helpers import create, fingerprint, make_runner, run
+from spaces import METRIC, space
 from workers.synthetic import SyntheticObjective
 
 

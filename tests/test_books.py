@@ -1,0 +1,148 @@
+"""The runner's books: failure policy, stopping rules, statistics, retention, disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolve.environment import DiskWatch, describe_environment, gpu_names
+from evolve.policy import FailurePolicy
+from evolve.retention import WeightShelf
+from evolve.space import SearchSettings, StopSettings
+from evolve.specs import trial_directory
+from evolve.statistics import GenerationBook, Member, statistics
+from evolve.stopping import StopRules, Totals
+from evolve.trial import Failure, FailureKind
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def failure(kind: FailureKind, message: str = "broken") -> Failure:
+    return Failure(kind, message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "retried"),
+    [
+        (FailureKind.OUT_OF_MEMORY, 0),
+        (FailureKind.DIVERGED, 0),
+        (FailureKind.DATA, 0),
+        (FailureKind.CODE, 0),
+        (FailureKind.HANG, 1),
+        (FailureKind.INFRASTRUCTURE, 3),
+    ],
+)
+def test_each_kind_is_retried_as_often_as_the_table_says(kind: FailureKind, retried: int) -> None:
+    policy = FailurePolicy(SearchSettings(retries=3))
+    assert [policy.retries(kind, failures) for failures in (1, 2, 3, 4)] == [retried >= n for n in (1, 2, 3, 4)]
+
+
+def test_only_equal_errors_in_a_row_are_a_series() -> None:
+    policy = FailurePolicy(SearchSettings(same_error_limit=3))
+    for _ in range(5):
+        assert policy.fatal(failure(FailureKind.CODE, "one")) is None
+        assert policy.fatal(failure(FailureKind.CODE, "other")) is None
+    assert policy.fatal(failure(FailureKind.CODE, "file 17 is bad")) is None
+    assert policy.fatal(failure(FailureKind.CODE, "file 18 is bad")) is None
+    policy.succeeded()
+    assert policy.fatal(failure(FailureKind.CODE, "file 19 is bad")) is None
+    assert policy.fatal(failure(FailureKind.CODE, "file 20 is bad")) is None
+    assert "3 times in a row (code): file 21 is bad" in str(
+        policy.fatal(failure(FailureKind.CODE, "file 21 is bad"))
+    )
+
+
+def test_individuals_may_diverge_for_a_while_before_that_is_suspicious() -> None:
+    policy = FailurePolicy(SearchSettings(same_error_limit=2, population=5))
+    verdicts = [policy.fatal(failure(FailureKind.DIVERGED, f"nan in epoch {epoch}")) for epoch in range(10)]
+    assert verdicts[:9] == [None] * 9
+    assert verdicts[9] is not None
+
+
+def test_the_plateau_counts_from_the_last_improvement() -> None:
+    rules = StopRules(SearchSettings(population=4, generations=100), StopSettings(plateau=2))
+    totals = Totals()
+    for fitness in (0.1, 0.5, 0.2, 0.3):
+        totals.count(fitness)
+    for told in range(5, 10):
+        assert rules.reason(totals) is None, told
+        totals.count(0.5)
+    assert rules.reason(totals) is None
+    totals.count(None)
+    assert rules.reason(totals) == "no improvement for 2 generations (stop.plateau)"
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=2, max_size=20))
+def test_statistics_do_not_depend_on_the_order_of_arrival(fitness: list[float | None]) -> None:
+    members = [Member(number, (number / 20, 0.5), value) for number, value in enumerate(fitness)]
+    found = statistics(members)
+    assert found == statistics(members[::-1])
+    scored = [value for value in fitness if value is not None]
+    assert found["evaluated"] == len(scored)
+    assert found["failed"] == len(fitness) - len(scored)
+    assert found["best"] == (max(scored) if scored else None)
+    if scored:
+        assert fitness.index(max(scored)) == found["best_individual"]
+
+
+def test_a_generation_is_complete_when_its_last_member_is_in() -> None:
+    book = GenerationBook(3)
+    assert book.enter(1, Member(3, (0.1,), 0.5)) is None
+    assert book.enter(0, Member(0, (0.1,), 0.5)) is None
+    assert book.enter(1, Member(5, (0.3,), None)) is None
+    complete = book.enter(1, Member(4, (0.2,), 0.7, reused=True))
+    assert complete is not None
+    assert (complete["best"], complete["best_individual"], complete["failed"], complete["reused"]) == (0.7, 4, 1, 1)
+    assert complete["diversity"] == pytest.approx(0.0816, abs=1e-4)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=30))
+def test_the_shelf_keeps_the_default_and_the_best_few(fitness: list[float | None]) -> None:
+    removed: list[int] = []
+
+    class Recording(WeightShelf):
+        def _remove(self, number: int) -> None:
+            removed.append(number)
+
+    shelf = Recording(Path("nowhere"), size=3)
+    for number, value in enumerate(fitness):
+        shelf.offer(number, value)
+    scored = [(value, -number) for number, value in enumerate(fitness) if value is not None and number > 0]
+    best = {-number for _, number in sorted(scored, reverse=True)[:3]}
+    assert {number for number in range(len(fitness)) if number not in removed} == {0} | best
+
+
+def test_the_shelf_removes_folders(tmp_path: Path) -> None:
+    shelf = WeightShelf(tmp_path, size=1)
+    for number, fitness in enumerate([0.1, 0.5, 0.3, None]):
+        folder = trial_directory(tmp_path, number)
+        folder.mkdir(parents=True)
+        (folder / "best.pt").touch()
+        shelf.offer(number, fitness)
+    assert sorted(path.name for path in (tmp_path / "trials").iterdir()) == ["00000", "00001"]
+
+
+def test_the_disk_watch_says_how_much_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10e9, 9.5e9, 0.5e9))
+    said = DiskWatch(tmp_path, min_free_gb=1.0)()
+    assert said is not None
+    assert "0.50 GB free" in said
+    assert "EVOLVE_MIN_FREE_GB" in said
+    assert DiskWatch(tmp_path, min_free_gb=0.1)() is None
+
+
+def test_the_environment_is_described_without_loading_torch() -> None:
+    described = describe_environment()
+    packages = described["packages"]
+    assert isinstance(packages, dict)
+    assert {"torch", "ultralytics", "deap", "ray", "evolve-yolo"} <= packages.keys()
+
+
+def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_names() == []
