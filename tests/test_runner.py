@@ -218,23 +218,22 @@ def test_a_full_disk_pauses_the_search_until_there_is_room(ledger: Ledger, tmp_p
     assert reasons == ["disk nearly full", "no longer: disk nearly full"]
 
 
-def test_an_interruption_leaves_a_search_that_goes_on_as_if_nothing_had_happened(
-    ledger: Ledger, tmp_path: Path
-) -> None:
-    whole = create(ledger, space(search={"generational": True}), tmp_path, "whole")
-    run(ledger, whole)
-    broken = create(ledger, space(search={"generational": True}), tmp_path, "broken")
-    for after in (3, 9, 14):
-        with LeaseKeeper(ledger.acquire(broken.id)) as keeper:
-            objective = Interrupting(after)
-            objective.runner = make_runner(ledger, broken, keeper, objective=objective)
-            assert objective.runner.run().state is SearchState.INTERRUPTED
-    assert run(ledger, broken).state is SearchState.COMPLETED
-    assert fingerprint(ledger, broken.id) == fingerprint(ledger, whole.id)
-    completed = Counter(
-        each.individual for each in ledger.evaluations(broken.id) if each.state is TrialState.COMPLETED
-    )
-    assert set(completed.values()) == {1}
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(ledger_url: str, tmp_path: Path) -> None:
+    with Ledger(ledger_url) as ledger:
+        whole = create(ledger, space(search={"generational": True}), tmp_path, "whole")
+        run(ledger, whole)
+        broken = create(ledger, space(search={"generational": True}), tmp_path, "broken")
+        for after in (3, 9, 14):
+            with LeaseKeeper(ledger.acquire(broken.id)) as keeper:
+                objective = Interrupting(after)
+                objective.runner = make_runner(ledger, broken, keeper, objective=objective)
+                assert objective.runner.run().state is SearchState.INTERRUPTED
+        assert run(ledger, broken).state is SearchState.COMPLETED
+        assert fingerprint(ledger, broken.id) == fingerprint(ledger, whole.id)
+        completed = Counter(
+            each.individual for each in ledger.evaluations(broken.id) if each.state is TrialState.COMPLETED
+        )
+        assert set(completed.values()) == {1}
 
 
 class Interrupting(SyntheticObjective):
