@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.dispatch import Dispatcher, InlineDispatcher
 from evolve.environment import DiskWatch, describe_environment, gpu_names
-from evolve.exceptions import DataError
+from evolve.exceptions import DataError, InputError
 from evolve.keeper import LeaseKeeper
-from evolve.ledger import Ledger, SearchRecord
+from evolve.ledger import Ledger, SearchRecord, SearchState
 from evolve.observers import Follower, Observer
 from evolve.runner import INTERRUPTION, Ending, Interrupted, Runner
 from evolve.search.genetic import GeneticSearch
@@ -197,6 +197,10 @@ def drive(
             ending = runner.run()
         except Interrupted:
             keeper.release(ending.state, ending.reason)
+        except InputError as error:
+            if search.started_at is None:  # a search that cannot begin is not one to resume
+                keeper.release(SearchState.CANCELLED, f"never started: {error}")
+            raise
         finally:
             _dismiss(followers, HURRY_SECONDS if ending is INTERRUPTION else GRACE_SECONDS)
     return ending

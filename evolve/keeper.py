@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from evolve.exceptions import LeaseLost, LedgerError
 from evolve.ledger import Lease, Request, SearchState, Transaction
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 300.0
+RETRY_SECONDS = 1.0
 
 
 class LeaseKeeper:
@@ -55,9 +60,31 @@ class LeaseKeeper:
             raise self._lost
         return self._request
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """A transaction of the lease."""
-        return self._lease.transaction()
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction of the lease; waits for a database that is away.
+
+        A result that took a GPU five hours must not be lost to a database that restarts.
+
+        Raises:
+            LeaseLost: another driver has taken the search over.
+            LedgerError: the database was away for too long, or refused to commit.
+        """
+        with ExitStack() as stack:
+            yield self._open(stack)
+
+    def _open(self, stack: ExitStack) -> Transaction:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return stack.enter_context(self._lease.transaction())
+            except LeaseLost:
+                raise
+            except LedgerError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("waiting for the ledger: %s", error)
+                time.sleep(RETRY_SECONDS)
 
     def release(self, state: SearchState, reason: str) -> None:
         """Let go of the search for good."""

@@ -41,6 +41,7 @@ class Registrar:
         self._policy = FailurePolicy(space.search)
         self._shelf = WeightShelf(template.directory)
         self._generations = GenerationBook(space.search.population)
+        self._flagged: set[str] = set()
 
     # what a former driver left
 
@@ -119,11 +120,19 @@ class Registrar:
         # a worker does not know which share of a GPU it holds
         result = replace(result, gpu_seconds=result.seconds * self._gpus_per_trial)
         tx.completed(number, running.attempt, result)
+        self._flag_differences(tx, number, result)
         tx.evaluated(number, state=TrialState.COMPLETED, fitness=fitness, metrics=result.metrics)
         self._policy.succeeded()
         self.totals.trained += 1
         self.totals.gpu_seconds += result.gpu_seconds
         return self._settle(tx, running.proposal, fitness, None)
+
+    def _flag_differences(self, tx: Transaction, number: int, result: TrialResult) -> None:
+        """Say once for each argument that something else took effect than was asked for."""
+        for name in result.differences.keys() - self._flagged:
+            self._flagged.add(name)
+            requested, effective = result.differences[name]
+            tx.notice(f"individual {number} asked for {name}={requested}, but {name}={effective} took effect")
 
     def _fail(self, tx: Transaction, trial_id: str, failure: Failure) -> list[Outcome]:
         running = self.roster.end(trial_id)

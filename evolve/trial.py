@@ -117,7 +117,7 @@ class TrialResult:
 
     metrics: Mapping[str, float]
     effective: Mapping[str, Json] = field(default_factory=dict)
-    differences: Mapping[str, Json] = field(default_factory=dict)
+    differences: Mapping[str, list[Json]] = field(default_factory=dict)
     weights: str | None = None
     epochs: int = 0
     seconds: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -276,6 +277,37 @@ def test_a_driver_that_lost_its_lease_writes_nothing_more(ledger: Ledger, tmp_pa
     assert ledger.search(search.id).evaluated == 5
     objective.heir.release(SearchState.INTERRUPTED)
     assert run(ledger, ledger.search(search.id)).state is SearchState.COMPLETED
+
+
+def test_a_database_that_is_away_for_a_while_loses_no_result(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db?timeout=0.1") as ledger:
+        search = searched(ledger, tmp_path, search={"generations": 1})
+        occupant = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)
+
+        class Locking(SyntheticObjective):
+            def run(self, spec: TrialSpec) -> TrialStream:
+                result = yield from super().run(spec)
+                if spec.individual == 3:
+                    occupant.execute("BEGIN IMMEDIATE")
+                    threading.Timer(1.5, occupant.execute, ("ROLLBACK",)).start()
+                return result
+
+        assert run(ledger, search, Locking()).state is SearchState.COMPLETED
+        assert len(ledger.evaluations(search.id, 3)) == 1
+        occupant.close()
+
+
+def test_what_took_effect_other_than_asked_is_said_once(ledger: Ledger, tmp_path: Path) -> None:
+    class Stubborn:
+        def run(self, spec: TrialSpec) -> TrialStream:
+            yield EpochReport(1, 1, {METRIC: 0.5}, 0.1)
+            return TrialResult({METRIC: 0.5}, {"batch": 8}, {"batch": [64, 8]}, epochs=1)
+
+    search = searched(ledger, tmp_path)
+    run(ledger, search, Stubborn())
+    notices = [event.data["message"] for event in ledger.events(search.id) if event.kind is EventKind.NOTICE]
+    assert notices == ["individual 0 asked for batch=64, but batch=8 took effect"]
+    assert ledger.evaluations(search.id, 5)[0].differences == {"batch": [64, 8]}
 
 
 class Scripted:

@@ -37,7 +37,7 @@ def effective_arguments(trainer: Any) -> dict[str, Json]:
     }
 
 
-def differences(requested: Mapping[str, Json], effective: Mapping[str, Json]) -> dict[str, Json]:
+def differences(requested: Mapping[str, Json], effective: Mapping[str, Json]) -> dict[str, list[Json]]:
     """`[requested, effective]` of each argument that did not take effect as it was asked for."""
     return {
         name: [value, effective.get(name)]
