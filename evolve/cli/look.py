@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,14 +129,27 @@ def report(
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000) -> None:
     """Open the MLflow UI on the store that holds the searches."""
     from evolve.settings import Settings
-    from evolve.tracking import prepare_store, ui_command
+    from evolve.tracking import prepare_store, serve, ui_command
 
     settings = Settings()
     command = ui_command(settings.tracking_uri, port)
+    _check_free(port)
     _deliver()
     prepare_store(settings.tracking_uri)
-    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop with Ctrl-C)")
-    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603  # our own command line
+    typer.echo(f"MLflow opens in some seconds at http://127.0.0.1:{port} (choose `Model training` at its top left;")
+    typer.echo("+ before a search shows its generations, + before a generation its individuals). Ctrl-C ends it.")
+    raise typer.Exit(serve(command))
+
+
+def _check_free(port: int) -> None:
+    from evolve.exceptions import InputError
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(f"--port {port}: must be free, but {error.strerror}; choose another one") from error
 
 
 def sync() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +26,8 @@ _ENVIRONMENT = {
     # By default a dead server costs seven retries of two minutes each; ours is asked again later anyway.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Jobs are for judging language models; the eight processes that wait for them hold 2 GB.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 _SQLITE = "sqlite:///"
 _INITIALISE_SECONDS = 120
@@ -35,8 +40,7 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         MlflowException: The store cannot be reached.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _configure()
     from mlflow import MlflowClient
 
     database = _sqlite_file(uri)
@@ -52,7 +56,11 @@ def open_store(uri: str) -> MlflowClient:
 
 
 def prepare_store(uri: str) -> None:
-    """Create the store at `uri` if it is a local file and not there yet, so that a server may open it."""
+    """Create the store at `uri` if it is a local file and not there yet, so that a server may open it.
+
+    A server that this process starts afterwards is as quiet and as small as this process's own MLflow.
+    """
+    _configure()
     if _sqlite_file(uri) is not None:
         open_store(uri)
 
@@ -77,7 +85,25 @@ def ui_command(uri: str, port: int = 5000, host: str = "127.0.0.1") -> list[str]
     folder = artifact_folder(uri)
     if folder is not None:
         command += ["--default-artifact-root", str(folder)]
-    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    return [*command, "--uvicorn-opts", "--log-level warning"]
+
+
+def serve(command: Sequence[str]) -> int:
+    """Run a server until it ends, or a signal ends it in order; returns its exit code.
+
+    It has a session of its own: MLflow hands every signal on to its web server, so that a Ctrl-C which reaches
+    both from the terminal would count twice, and twice means at once.
+    """
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: server.terminate())
+    return server.wait()
+
+
+def _configure() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _write_ahead(database: Path) -> None:

@@ -1,0 +1,80 @@
+"""`evolve ui` as a user meets it: it opens, it stays small, a signal ends all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+SECONDS = 90
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def evolve_ui(home: Path, port: int) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "evolve", "ui", "--port", str(port)],
+        env={**kept, "EVOLVE_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_open(port: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except urllib.error.URLError:
+            time.sleep(0.3)
+    raise AssertionError(f"nothing answered within {SECONDS} s")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_interface_is_small_and_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None:
+    port = free_port()
+    ui = evolve_ui(tmp_path, port)
+    try:
+        wait_until_open(port)
+        below = psutil.Process(ui.pid).children(recursive=True)
+        assert len(below) <= 3  # and not MLflow's workers for judging language models
+    finally:
+        ui.send_signal(number)
+        said, complaints = ui.communicate(timeout=30)
+    assert ui.returncode == 0
+    assert f"http://127.0.0.1:{port}" in said
+    assert "Traceback" not in complaints
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert alive == []
+
+
+def test_a_taken_port_is_refused_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ui = evolve_ui(tmp_path, port)
+        _, complaints = ui.communicate(timeout=60)
+    assert ui.returncode == 2
+    assert (
+        complaints.strip() == f"evolve: --port {port}: must be free, but Address already in use; choose another one"
+    )
