@@ -128,8 +128,8 @@ class Runner:
     def _work(self) -> Ending:
         while (ending := self._ending()) is None:
             self._heed_pause()
-            if not self._paused:
-                self._fill()
+            if not self._paused and self._fill():
+                continue
             if self._roster.running or self._paused:
                 self._absorb(self._listen())
         return ending
@@ -164,21 +164,27 @@ class Runner:
                 tx.unpause(f"no longer: {self._paused}")
         self._paused = reason
 
-    def _fill(self) -> None:
-        """Give every free slot an individual: those to be tried again first, then new ones."""
-        while (free := self._dispatcher.slots - len(self._roster.running)) > 0:
-            proposals = self._algorithm.ask(min(free - self._roster.queued, self._may_ask()))
-            if not proposals and not self._roster.queued:
-                return
-            self._asked += len(proposals)
-            outcomes: list[Outcome] = []
-            with self._keeper.transaction() as tx:
-                for proposal in proposals:
-                    outcomes += self._registrar.place(tx, proposal)
-                specs = [self._enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
-            self._tell(outcomes)
-            for spec in specs:
-                self._dispatcher.submit(spec)
+    def _fill(self) -> bool:
+        """Give every free slot an individual: those to be tried again first, then new ones.
+
+        Returns:
+            Whether a slot may still be free because an individual needed none: its verdict was known already.
+            The rules are looked at before the next is asked for, as whole generations may be known.
+        """
+        free = self._dispatcher.slots - len(self._roster.running)
+        proposals = self._algorithm.ask(min(free - self._roster.queued, self._may_ask()))
+        if free <= 0 or not (proposals or self._roster.queued):
+            return False
+        self._asked += len(proposals)
+        outcomes: list[Outcome] = []
+        with self._keeper.transaction() as tx:
+            for proposal in proposals:
+                outcomes += self._registrar.place(tx, proposal)
+            specs = [self._enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
+        self._tell(outcomes)
+        for spec in specs:
+            self._dispatcher.submit(spec)
+        return len(specs) < free
 
     def _enlist(self, tx: Transaction, proposal: Proposal, attempt: int) -> TrialSpec:
         spec = self._template.spec(proposal, attempt)

@@ -141,6 +141,14 @@ def test_equal_individuals_are_trained_once(ledger: Ledger, tmp_path: Path) -> N
             assert individuals[each.reused_from].fitness == each.fitness
 
 
+def test_individuals_that_are_all_known_do_not_hide_the_stopping_rules(ledger: Ledger, tmp_path: Path) -> None:
+    genes = {"kind": {"type": "categorical", "choices": ["a", "b"], "default": "a"}}
+    search = searched(ledger, tmp_path, genes=genes, stop={"plateau": 2}, search={"generations": 100})
+    ending = run(ledger, search)
+    assert ending.reason == "no improvement for 2 generations (stop.plateau)"
+    assert ledger.search(search.id).evaluated < 3 * 8
+
+
 @pytest.mark.parametrize(
     ("stop", "reason"),
     [
