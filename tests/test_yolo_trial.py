@@ -332,6 +332,32 @@ class TestInterruption:
         last.write_bytes(last.read_bytes()[:1000])
         assert [report.epoch for report in train(interrupted)[0]] == [1, 2, 3]
 
+    def test_a_forged_checkpoint_runs_no_code(self, interrupted, tmp_path):
+        import torch
+
+        mark = tmp_path / "ran"
+
+        class Trap:
+            def __reduce__(self):
+                return (Path.touch, (mark,))
+
+        torch.save({"ema": Trap(), "epoch": 0}, Path(interrupted.directory) / "weights" / "last.pt")
+        assert [report.epoch for report in train(interrupted)[0]] == [1, 2, 3]
+        assert not mark.exists()
+
+    def test_a_lost_checkpoint_is_not_looked_for_elsewhere(self, interrupted, monkeypatch):
+        from ultralytics.utils import downloads
+
+        asked = []
+        monkeypatch.setattr(downloads, "get_github_assets", lambda *where: asked.append(where) or ("", []))
+        (Path(interrupted.directory) / "weights" / "last.pt").unlink()
+        assert [report.epoch for report in train(interrupted)[0]] == [1, 2, 3]
+        assert asked == []
+
+    def test_a_folder_may_have_a_quote_in_its_name(self, interrupted, tmp_path):
+        moved = Path(interrupted.directory).rename(tmp_path / "o'brien")
+        assert [report.epoch for report in train(replace(interrupted, directory=str(moved)))[0]] == [2, 3]
+
 
 @pytest.mark.slow
 class TestView:

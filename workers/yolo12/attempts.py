@@ -13,9 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ultralytics.nn.tasks import load_checkpoint
-
 from evolve.trial import TrialSpec
+from workers.yolo12.weights import read_checkpoint
 
 _RECORD = "spec.json"
 _IRRELEVANT = ("search_id", "individual", "attempt", "directory")
@@ -41,7 +40,7 @@ def take_up(spec: TrialSpec) -> Interrupted | None:
     folder = Path(spec.directory)
     record = folder / _RECORD
     if record.is_file() and record.read_text() == _identity(spec):
-        # A torn checkpoint fails in any way it likes, and training from scratch is always right.
+        # A torn or forged checkpoint fails in any way it likes, and training from scratch is always right.
         with suppress(Exception):
             if (found := _read(folder / "weights")) is not None:
                 return found
@@ -54,8 +53,7 @@ def take_up(spec: TrialSpec) -> Interrupted | None:
 
 
 def _read(folder: Path) -> Interrupted | None:
-    last = load_checkpoint(folder / "last.pt")[1]
-    best = load_checkpoint(folder / "best.pt")[1]
+    last, best = (read_checkpoint(folder / name) for name in ("last.pt", "best.pt"))
     epochs = last["epoch"] + 1
     metrics = {name: value for name, value in best["train_metrics"].items() if name != "fitness"}
     return Interrupted(epochs, folder / "last.pt", metrics) if epochs < last["train_args"]["epochs"] else None

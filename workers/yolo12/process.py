@@ -36,10 +36,12 @@ def prepare_process() -> None:
         "YOLO_VERBOSE": "false",
         "MPLBACKEND": "agg",
     }
-    from ultralytics.utils import LOGGER, SETTINGS, USER_CONFIG_DIR
+    from ultralytics.utils import LOGGER, SETTINGS, USER_CONFIG_DIR, downloads
 
     LOGGER.setLevel(logging.ERROR)
     SETTINGS.update(sync=False, **dict.fromkeys(INTEGRATIONS, False))
+    # The original takes quotes out of paths, and asks the network for a checkpoint that is not there.
+    downloads.attempt_download_asset = str
     _provide_fonts(Path(USER_CONFIG_DIR))
 
 

@@ -19,14 +19,14 @@ import torch
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12.attempts import Interrupted
 from workers.yolo12.images import TrialDataset
 from workers.yolo12.process import cpu_share
-from workers.yolo12.weights import load_weights
+from workers.yolo12.weights import load_weights, read_checkpoint
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -111,7 +111,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
         """Build the model from its document; returns the checkpoint to go on from, if there is one."""
         weights, checkpoint = None, None
         if self._start.interrupted is not None:
-            weights, checkpoint = load_checkpoint(self._start.interrupted.checkpoint)
+            checkpoint = read_checkpoint(self._start.interrupted.checkpoint)
+            weights = checkpoint["ema"].float()
             self.best_metrics = self._start.interrupted.best_metrics
         elif self._start.weights is not None:
             weights = load_weights(self._start.weights)

@@ -51,16 +51,24 @@ def local_weights(model: str, home: Path | None = None) -> Path | None:
     return next((folder / f"{model}.pt" for folder in folders if (folder / f"{model}.pt").is_file()), None)
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what Ultralytics saved, without running code from it; whatever torch stumbles over is raised."""
+    from ultralytics.nn.tasks import torch_safe_load
+
+    checkpoint: dict[str, Any] = torch_safe_load(str(path), safe_only=True)[0]
+    return checkpoint
+
+
 def load_weights(path: Path) -> nn.Module:
-    """Read a checkpoint without running code from it.
+    """Read the model of a checkpoint without running code from it.
 
     Raises:
         TrialFailed: with `CODE`, if it is no checkpoint of a YOLO detector.
     """
-    from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+    from ultralytics.nn.tasks import DetectionModel
 
     try:
-        checkpoint: dict[str, Any] = torch_safe_load(str(path), safe_only=True)[0]
+        checkpoint = read_checkpoint(path)
         model = checkpoint.get("ema") or checkpoint["model"]
     except Exception as error:  # torch and Ultralytics raise whatever they stumble over
         summary = str(error).split("\n", 1)[0]
