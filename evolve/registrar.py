@@ -84,6 +84,10 @@ class Registrar:
 
     # news of trials
 
+    def tidy(self) -> None:
+        """Make room on the disk; to be called when what was written is committed."""
+        self._shelf.clear()
+
     def write(self, tx: Transaction, event: TrialEvent) -> list[Outcome]:
         """Write an event of a running trial down; the verdicts that follow from it."""
         running = self.roster.running[event.trial_id]

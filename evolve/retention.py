@@ -13,7 +13,8 @@ class WeightShelf:
     """Keeps the folders of the best few individuals and of individual 0, and removes all others.
 
     Ten thousand trainings of a small model leave 50 GB of weights otherwise. What a trial reported is in the
-    ledger; its folder holds nothing else that is needed.
+    ledger; its folder holds nothing else that is needed. Nothing is removed before `clear`, because a verdict
+    that is not committed yet may still be lost, and its individual is then trained again from its checkpoint.
 
     Args:
         directory: Folder of the search.
@@ -23,19 +24,25 @@ class WeightShelf:
     def __init__(self, directory: Path, size: int = 5) -> None:
         self._directory = directory
         self._size = size
-        self._best: list[tuple[float, int]] = []
+        self._best: list[tuple[float, int, int]] = []  # fitness, minus the time of offering, number
+        self._offered = 0
+        self._doomed: list[int] = []
 
     def offer(self, number: int, fitness: float | None) -> None:
-        """Take in a verdict, and throw out whatever it pushes off the shelf."""
+        """Take in a verdict; to be called in the order told: of equals the first stays, as in the ledger."""
         if number == 0:
             return
         if fitness is None:
-            self._remove(number)
+            self._doomed.append(number)
             return
-        heapq.heappush(self._best, (fitness, -number))
+        self._offered += 1
+        heapq.heappush(self._best, (fitness, -self._offered, number))
         if len(self._best) > self._size:
-            self._remove(-heapq.heappop(self._best)[1])
+            self._doomed.append(heapq.heappop(self._best)[-1])
 
-    def _remove(self, number: int) -> None:
-        # another process may look into the folder; what cannot be removed costs room, not correctness
-        shutil.rmtree(trial_directory(self._directory, number), ignore_errors=True)
+    def clear(self) -> None:
+        """Throw out what has been pushed off the shelf."""
+        for number in self._doomed:
+            # another process may look into the folder; what cannot be removed costs room, not correctness
+            shutil.rmtree(trial_directory(self._directory, number), ignore_errors=True)
+        self._doomed.clear()

@@ -227,8 +227,10 @@ class Runner:
                 self._judge(event)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Act on verdicts that are committed."""
         for outcome in outcomes:
             self._algorithm.tell(outcome)
+        self._registrar.tidy()
 
     def _judge(self, event: Reported) -> None:
         """Stop a trial that the algorithm has given up."""

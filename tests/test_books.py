@@ -7,7 +7,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evolve.environment import DiskWatch, describe_environment, gpu_names
@@ -101,30 +101,29 @@ def test_a_generation_is_complete_when_its_last_member_is_in() -> None:
     assert complete["diversity"] == pytest.approx(0.0816, abs=1e-4)
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=30))
-def test_the_shelf_keeps_the_default_and_the_best_few(fitness: list[float | None]) -> None:
-    removed: list[int] = []
-
-    class Recording(WeightShelf):
-        def _remove(self, number: int) -> None:
-            removed.append(number)
-
-    shelf = Recording(Path("nowhere"), size=3)
-    for number, value in enumerate(fitness):
+def shelved(folder: Path, fitness: dict[int, float | None], size: int) -> set[int]:
+    """The individuals whose folders are left when their verdicts came in this order."""
+    shutil.rmtree(folder / "trials", ignore_errors=True)
+    shelf = WeightShelf(folder, size)
+    for number, value in fitness.items():
+        trial_directory(folder, number).mkdir(parents=True)
+        (trial_directory(folder, number) / "best.pt").touch()
         shelf.offer(number, value)
+    assert len(list(folder.glob("trials/*"))) == len(fitness)  # nothing is removed before it may be
+    shelf.clear()
+    return {int(path.name) for path in folder.glob("trials/*")}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.2])), min_size=1, max_size=12))
+def test_the_shelf_keeps_the_default_and_the_best_few(tmp_path: Path, fitness: list[float | None]) -> None:
+    kept = shelved(tmp_path, dict(enumerate(fitness)), size=3)
     scored = [(value, -number) for number, value in enumerate(fitness) if value is not None and number > 0]
-    best = {-number for _, number in sorted(scored, reverse=True)[:3]}
-    assert {number for number in range(len(fitness)) if number not in removed} == {0} | best
+    assert kept == {0} | {-number for _, number in sorted(scored, reverse=True)[:3]}
 
 
-def test_the_shelf_removes_folders(tmp_path: Path) -> None:
-    shelf = WeightShelf(tmp_path, size=1)
-    for number, fitness in enumerate([0.1, 0.5, 0.3, None]):
-        folder = trial_directory(tmp_path, number)
-        folder.mkdir(parents=True)
-        (folder / "best.pt").touch()
-        shelf.offer(number, fitness)
-    assert sorted(path.name for path in (tmp_path / "trials").iterdir()) == ["00000", "00001"]
+def test_of_equals_the_shelf_keeps_the_one_that_the_ledger_calls_the_best(tmp_path: Path) -> None:
+    assert shelved(tmp_path, {7: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, size=2) == {7, 1}
 
 
 def test_the_disk_watch_says_how_much_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
