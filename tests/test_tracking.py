@@ -200,9 +200,9 @@ def test_a_search_is_a_tree_of_runs(driver: Driver, ledger: Ledger, uri: str) ->
     names = {run.info.run_id: name for name, run in runs.items()}
     parents = {name: names.get(run.data.tags.get("mlflow.parentRunId", "")) for name, run in runs.items()}
     assert parents == {
-        driver.id: None,
-        "generation 0": driver.id,
-        "generation 1": driver.id,
+        f"search {driver.id}": None,
+        "generation 0": f"search {driver.id}",
+        "generation 1": f"search {driver.id}",
         **{f"individual {number}": f"generation {number // 3}" for number in range(6)},
     }
     statuses = {name: run.info.status for name, run in runs.items()}
@@ -220,7 +220,7 @@ def test_an_individual_shows_genes_epochs_lineage_and_outcome(driver: Driver, le
     run = runs_of(uri, driver.id)["individual 5"]
     assert run.data.params == {"lr0": "0.005"}
     assert run.data.metrics["fitness"] == 0.05
-    assert run.data.metrics["best/mAP50-95B"] == 0.05
+    assert run.data.metrics["result/mAP50-95B"] == 0.05
     assert run.data.tags["evolve.parents"] == "0, 1"
     assert run.data.tags["evolve.operators"] == "tournament, uniform_crossover"
     assert run.data.tags["evolve.origin.lr0"] == "inherited:0"
@@ -267,7 +267,7 @@ def test_the_search_run_shows_space_progress_and_answer(driver: Driver, ledger: 
     driver.finish()
     deliver(ledger, uri, driver.id)
     client = MlflowClient(uri)
-    run = runs_of(uri, driver.id)[driver.id]
+    run = runs_of(uri, driver.id)[f"search {driver.id}"]
     assert run.data.params["space/model"] == "yolo12n"
     assert run.data.params["options/workers"] == "2"
     assert run.data.params["best/lr0"] == "0.005"
@@ -339,7 +339,7 @@ def test_after_a_crash_and_a_resume_nothing_is_left_running(driver: Driver, ledg
         transaction.interrupted(4, 1)
     deliver(ledger, uri, driver.id, after=cursor)
     assert runs_of(uri, driver.id)["individual 4"].info.status == "KILLED"
-    assert runs_of(uri, driver.id)[driver.id].info.status == "RUNNING"
+    assert runs_of(uri, driver.id)[f"search {driver.id}"].info.status == "RUNNING"
 
     driver.begin(4, attempt=2)
     driver.complete(4, attempt=2)
@@ -350,7 +350,7 @@ def test_after_a_crash_and_a_resume_nothing_is_left_running(driver: Driver, ledg
     assert len(statuses) == 9
     assert statuses["individual 4"] == "FINISHED"
     assert statuses["individual 5"] == "KILLED"
-    assert statuses[driver.id] == "KILLED"
+    assert statuses[f"search {driver.id}"] == "KILLED"
     assert "RUNNING" not in statuses.values()
 
 
@@ -361,7 +361,7 @@ def test_reconcile_ends_what_a_dead_driver_left(driver: Driver, ledger: Ledger, 
     observer.reconcile(driver.search)
     statuses = {name: run.info.status for name, run in runs_of(uri, driver.id).items()}
     assert {name for name, status in statuses.items() if status == "KILLED"} == {
-        driver.id,
+        f"search {driver.id}",
         "generation 1",
         "individual 4",
     }
@@ -370,7 +370,7 @@ def test_reconcile_ends_what_a_dead_driver_left(driver: Driver, ledger: Ledger, 
     driver.begin(5)
     deliver(ledger, uri, driver.id, after=ledger.events(driver.id)[-2].sequence)
     running = {name for name, run in runs_of(uri, driver.id).items() if run.info.status == "RUNNING"}
-    assert running == {driver.id, "generation 1", "individual 5"}
+    assert running == {f"search {driver.id}", "generation 1", "individual 5"}
 
 
 def die_at_call(fatal: int, patch: pytest.MonkeyPatch) -> None:
@@ -422,7 +422,7 @@ def test_a_reused_verdict_and_an_early_stop(driver: Driver, ledger: Ledger, uri:
     assert runs["individual 2"].info.status == "FINISHED"
     assert runs["individual 2"].data.tags["evolve.reused_from"] == "0"
     assert runs["individual 2"].info.end_time == runs["individual 0"].info.end_time
-    assert runs[driver.id].data.metrics["best_fitness"] == 0.0  # only a completed one can be the best
+    assert runs[f"search {driver.id}"].data.metrics["best_fitness"] == 0.0  # only a completed one can be the best
 
 
 def test_a_run_that_somebody_deleted_stays_deleted(driver: Driver, ledger: Ledger, uri: str) -> None:
@@ -457,7 +457,7 @@ def test_a_deleted_experiment_gets_a_successor_with_everything(driver: Driver, l
     follower.close()
     runs = runs_of(uri, driver.id)
     assert len(runs) == 9
-    assert client.get_experiment(runs[driver.id].info.experiment_id).name == "beans (2)"
+    assert client.get_experiment(runs[f"search {driver.id}"].info.experiment_id).name == "beans (2)"
 
 
 def test_two_searches_of_one_name_share_the_experiment(ledger: Ledger, uri: str, tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_two_searches_of_one_name_share_the_experiment(ledger: Ledger, uri: str,
     for driver in searches:
         driver.run(range(3))
         deliver(ledger, uri, driver.id)
-    experiments = {runs_of(uri, driver.id)[driver.id].info.experiment_id for driver in searches}
+    experiments = {runs_of(uri, driver.id)[f"search {driver.id}"].info.experiment_id for driver in searches}
     assert len(experiments) == 1
 
 

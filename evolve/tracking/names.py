@@ -154,8 +154,11 @@ def outcome_tags(individual: IndividualRecord, newest: EvaluationRecord | None) 
 
 
 def best_metrics(individual: IndividualRecord) -> dict[str, float]:
-    """Fitness and the metrics of the best checkpoint, apart from those of the last epoch."""
-    metrics = {safe_name("best/" + name.removeprefix("metrics/")): v for name, v in individual.metrics.items()}
+    """Fitness and the metrics of the best checkpoint, apart from those of the last epoch.
+
+    MLflow draws its charts in the order of their names: the curves of the epochs come first.
+    """
+    metrics = {safe_name("result/" + name.removeprefix("metrics/")): v for name, v in individual.metrics.items()}
     return metrics if individual.fitness is None else {"fitness": individual.fitness, **metrics}
 
 

@@ -109,7 +109,7 @@ class SearchRuns:
             self._experiment,
             _milliseconds(start),
             {name: value[:MAX_VALUE] for name, value in labels.items()},
-            run_name=self._search_id if key == SEARCH else str(key),
+            run_name=f"search {self._search_id}" if key == SEARCH else str(key),
         )
         self._known[key] = _Known(run.info.run_id, run.info.status)
 
