@@ -46,7 +46,7 @@ def make_progress(
         total: Individuals that the search will evaluate, or None where only a stop rule ends it.
         metric: Name of the fitness, as the epoch reports have it.
         console: Where to write; standard output by default.
-        tracking: Address of the MLflow page to point at, if there is one.
+        tracking: Where MLflow shows the search: an address, or the command that opens it.
         since: Events before this time (seconds since the epoch) are counted but not shown: the past of a
             search that is resumed.
     """

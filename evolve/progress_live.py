@@ -50,7 +50,7 @@ class LiveProgress:
         if self._state.ends(news):
             self._stop()
             for line in summary_lines(search, self._metric, self._state.failures, self._state.elapsed):
-                self._console.print(line, soft_wrap=True)
+                self._console.print(line)
         elif self._live is None and news and not self._state.finished:
             self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -74,6 +74,8 @@ class LiveProgress:
         parts: list[RenderableType] = [self._headline(), self._overall(), self._best()]
         if state.running:
             parts.append(self._trials())
+        elif not (state.paused or state.finished):
+            parts.append(_line(("  the workers are starting", "dim")))
         for label, text, style in (
             ("paused", state.paused, "yellow"),
             ("failed", self._failures(), "red"),
@@ -134,7 +136,7 @@ class LiveProgress:
 
     def _trial(self, trial: RunningTrial) -> list[RenderableType]:
         again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
-        epochs = f"{trial.epoch}/{trial.epochs}" if trial.epochs else "starting"
+        epochs = f"epoch {trial.epoch}/{trial.epochs}" if trial.epochs else "starting"
         return [
             Text(f"  #{trial.individual}{again}"),
             _bar(trial.epoch, trial.epochs or None, "cyan"),
@@ -151,8 +153,10 @@ class LiveProgress:
 
     def _where(self) -> str:
         search = self._state.search
-        show = f"evolve show {search.id}" if search is not None else ""
-        return f"{show}  MLflow {clean(self._tracking)}" if self._tracking else show
+        places = [f"evolve show {search.id}"] if search is not None else []
+        if self._tracking:
+            places.append(f"MLflow: {clean(self._tracking)}")
+        return "  ".join(["look", *places])
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:
@@ -161,5 +165,10 @@ def _line(*parts: str | tuple[str, str]) -> Text:
 
 def _bar(done: int, total: int | None, style: str = "green") -> ProgressBar:
     return ProgressBar(
-        total=total, completed=done, pulse=total is None, complete_style=style, finished_style=style
+        total=total,
+        completed=done,
+        pulse=total is None,
+        complete_style=style,
+        finished_style=style,
+        pulse_style=style,
     )

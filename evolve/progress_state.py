@@ -64,6 +64,7 @@ class ProgressState:
         self.finished = False
         self._paused_at = 0.0
         self._paused_for = 0.0
+        self._away = 0.0
         self._clock = (0.0, 0.0)
         self._times: deque[float] = deque(maxlen=_WINDOW)
         self._handlers: dict[EventKind, Callable[[EventRecord], None]] = {
@@ -101,6 +102,8 @@ class ProgressState:
 
     def fold(self, event: EventRecord) -> None:
         """Take one event into account."""
+        if event.kind is EventKind.SEARCH_STARTED and event.data.get("resumed"):
+            self._away += max(0.0, event.at - (self._clock[0] or event.at))
         self._clock = (event.at, time.monotonic())
         if event.kind in _ENDED:
             self.running.pop(event.individual or 0, None)
@@ -115,18 +118,16 @@ class ProgressState:
     def ends(self, events: Sequence[EventRecord]) -> bool:
         """Whether the driver let go of the search within these events, and has not taken it up again."""
         over = self.search is not None and self.search.state not in (SearchState.RUNNING, SearchState.PAUSED)
-        return over and any(
-            event.kind is EventKind.SEARCH_FINISHED and self.is_news(event) for event in events
-        )
+        return over and any(event.kind is EventKind.SEARCH_FINISHED and self.is_news(event) for event in events)
 
     @property
     def elapsed(self) -> float | None:
-        """Seconds since the search first started, on the ledger's clock."""
+        """Seconds since the search first started, on the ledger's clock, without those when nobody drove it."""
         if self.search is None or self.search.started_at is None:
             return None
         at, received = self._clock
         idle = 0.0 if self.finished else time.monotonic() - received
-        return max(0.0, at + idle - self.search.started_at)
+        return max(0.0, at + idle - self.search.started_at - self._away)
 
     @property
     def eta(self) -> float | None:

@@ -35,9 +35,7 @@ def summary_lines(
     lines.append(_labelled("cost", f"{cost} in {duration(elapsed)}{gpu}"))
     if search.failed:
         kinds = failures_text(failures)
-        lines.append(
-            _labelled("failed", count(search.failed, "individual") + (f": {kinds}" if kinds else ""))
-        )
+        lines.append(_labelled("failed", count(search.failed, "individual") + (f": {kinds}" if kinds else "")))
     lines.append(_labelled("next", "  ".join(next_commands(search))))
     return lines
 

@@ -112,7 +112,9 @@ def _summary(
         fitness = f"{metric_label(metric)} {number(search.best_fitness)}"
         found = f"individual {search.best_individual}, {fitness}; {found}"
     span = (search.finished_at or now) - search.started_at if search.started_at else None
-    cost = f"{count(search.trained, 'training')} in {duration(span)}"
+    cost = (
+        f"{count(search.trained, 'training')}, {duration(search.trial_seconds)} of training within {duration(span)}"
+    )
     if search.gpu_seconds:
         cost += f", {duration(search.gpu_seconds)} of GPU"
     rows: list[tuple[str, RenderableType]] = [

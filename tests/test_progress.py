@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -127,6 +128,39 @@ def test_pauses_do_not_count_as_throughput():
     for event in story.events:
         state.fold(event)
     assert state.eta == pytest.approx(20.0)
+
+
+def test_time_without_a_driver_does_not_count_as_elapsed(story):
+    story.tell(EventKind.SEARCH_FINISHED, state="interrupted", reason="Ctrl-C")
+    resumed = replace(story.tell(EventKind.SEARCH_STARTED, resumed=True), at=story.events[-2].at + 86400)
+    state = ProgressState(total=10)
+    for event in (*state.begin(search_record(), story.events)[:-1], resumed):
+        state.fold(event)
+    assert state.elapsed == pytest.approx(story.events[-2].at - 1000, abs=1)
+
+
+def test_live_says_what_it_waits_for_and_where_to_look():
+    story = Story()
+    story.tell(EventKind.SEARCH_STARTED, resumed=False)
+    screen = console(80)
+    progress = LiveProgress(10, METRIC, screen, tracking="evolve ui")
+    with progress._lock:
+        progress._state.begin(search_record(), story.events)
+        for event in story.events:
+            progress._state.fold(event)
+    screen.print(progress)
+    assert "the workers are starting" in output(screen)
+    assert "look  evolve show 3f2a9c1b  MLflow: evolve ui" in output(screen)
+
+
+def test_the_summary_breaks_between_words(story):
+    story.tell(EventKind.SEARCH_FINISHED, state="completed", reason="")
+    record = search_record(state=SearchState.COMPLETED, best_individual=1, best_fitness=0.42, default_fitness=0.40)
+    screen = console(60, terminal=True)
+    LiveProgress(3, METRIC, screen).handle(record, story.events)
+    lines = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", output(screen)).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert {"default", "configuration"} <= set(" ".join(lines).split())
 
 
 def test_plain_prints_a_line_for_everything_notable(story):

@@ -13,7 +13,7 @@ from evolve.exceptions import InputError
 if TYPE_CHECKING:
     from evolve.compose import Prepared
     from evolve.ledger import Ledger, SearchRecord
-    from evolve.progress import Progress
+    from evolve.progress import Progress, ProgressMode
     from evolve.settings import Settings
 
 INTERRUPTED_CODE = 130
@@ -153,7 +153,7 @@ def _drive(ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: S
 
     for note in prepared.notes:
         typer.echo(f"note: {note}", err=True)
-    ending = drive(ledger, search, prepared, settings, [_progress(search, as_json)])
+    ending = drive(ledger, search, prepared, settings, [_progress(search, settings, as_json)])
     if ending.state is SearchState.INTERRUPTED:
         typer.echo(f"interrupted; nothing finished is lost. Go on with: evolve resume {search.id}", err=True)
         raise typer.Exit(INTERRUPTED_CODE)
@@ -161,11 +161,14 @@ def _drive(ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: S
         raise typer.Exit(1)
 
 
-def _progress(search: SearchRecord, as_json: bool) -> Progress:
+def _progress(search: SearchRecord, settings: Settings, as_json: bool) -> Progress:
     from evolve.progress import make_progress
     from evolve.space import SearchSpace
 
     space = SearchSpace.from_document(search.document, f"search {search.id}")
     total = space.search.population * space.search.generations
     since = 0.0 if search.started_at is None else time.time()
-    return make_progress("json" if as_json else "live", total, str(space.fitness), since=since)
+    uri = settings.tracking_uri
+    tracking = uri if uri.startswith(("http://", "https://")) else "evolve ui"
+    mode: ProgressMode = "json" if as_json else "live"
+    return make_progress(mode, total, str(space.fitness), tracking=tracking, since=since)
