@@ -66,6 +66,7 @@ class Registrar:
         proposal = proposal_of(record)
         if record.attempts and not record.state.is_finished:
             tx.interrupted(record.number, record.attempts, gpus=self._gpus_per_trial)
+            self.totals.gpu_seconds = tx.gpu_seconds
         if not self.roster.wait_for_twin(proposal):
             self.roster.try_again(proposal, record.attempts + 1)
 
@@ -92,6 +93,7 @@ class Registrar:
         """Write an event of a running trial down; the verdicts that follow from it."""
         running = self.roster.running[event.trial_id]
         number, attempt = running.proposal.number, running.attempt
+        outcomes: list[Outcome] = []
         match event:
             case Started(worker=worker):
                 tx.started(number, attempt, worker)
@@ -99,12 +101,13 @@ class Registrar:
                 running.seconds = report.seconds
                 tx.reported(number, attempt, report)
             case Completed(result=result):
-                return self._complete(tx, event.trial_id, result)
+                outcomes = self._complete(tx, event.trial_id, result)
             case Failed(failure=failure):
-                return self._fail(tx, event.trial_id, failure)
+                outcomes = self._fail(tx, event.trial_id, failure)
             case Stopped():
-                return self._stop(tx, event.trial_id)
-        return []
+                outcomes = self._stop(tx, event.trial_id)
+        self.totals.gpu_seconds = tx.gpu_seconds
+        return outcomes
 
     def abandon(self, tx: Transaction, trial_id: str, *, resumable: bool) -> None:
         """Write down that a trial ends because its search does."""
@@ -128,7 +131,6 @@ class Registrar:
         tx.evaluated(number, state=TrialState.COMPLETED, fitness=fitness, metrics=result.metrics)
         self._policy.succeeded()
         self.totals.trained += 1
-        self.totals.gpu_seconds += result.gpu_seconds
         return self._settle(tx, running.proposal, fitness, None)
 
     def _flag_differences(self, tx: Transaction, number: int, result: TrialResult) -> None:
@@ -143,7 +145,6 @@ class Registrar:
         number = running.proposal.number
         retry = self._policy.retries(failure.kind, self.roster.count_failure(number))
         tx.failed(number, running.attempt, failure, retry=retry, gpus=self._gpus_per_trial)
-        self.totals.gpu_seconds += running.seconds * self._gpus_per_trial
         self.fatal = self.fatal or self._policy.fatal(failure)
         if retry:
             self.roster.try_again(running.proposal, running.attempt + 1)

@@ -20,7 +20,16 @@ from evolve.runner import Ending, Runner
 from evolve.search.base import Decision
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
-from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec, TrialState, TrialStream
+from evolve.trial import (
+    EpochReport,
+    Failure,
+    FailureKind,
+    TrialFailed,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    TrialStream,
+)
 from search_helpers import create, fingerprint, make_runner, run
 from spaces import METRIC, space
 from workers.synthetic import SyntheticObjective
@@ -103,8 +112,6 @@ class Flaky:
         self.losses = losses
 
     def run(self, spec: TrialSpec) -> TrialStream:
-        from evolve.trial import TrialFailed
-
         yield EpochReport(1, 1, {METRIC: 0.5}, 0.01)
         if spec.individual == 2 and spec.attempt <= self.losses:
             raise TrialFailed(FailureKind.INFRASTRUCTURE, "the node is gone")
@@ -186,6 +193,20 @@ def test_gpu_hours_stop_a_search(ledger: Ledger, tmp_path: Path) -> None:
         ending = make_runner(ledger, search, keeper, objective=Costly(), gpus_per_trial=0.5).run()
     assert "0.1 GPU-hours are spent" in ending.reason
     assert ledger.search(search.id).gpu_seconds == 360  # 12 trainings of 60 s on half a GPU
+
+
+def test_gpu_time_between_the_last_report_and_a_failure_counts(ledger: Ledger, tmp_path: Path) -> None:
+    class Silent:
+        def run(self, spec: TrialSpec) -> TrialStream:
+            yield EpochReport(1, 2, {METRIC: 0.5}, 0.0)
+            time.sleep(0.2)
+            raise TrialFailed(FailureKind.DIVERGED, "nan")
+
+    search = searched(ledger, tmp_path, stop={"gpu_hours": 0.5 / 3600})
+    with LeaseKeeper(ledger.acquire(search.id)) as keeper:
+        ending = make_runner(ledger, search, keeper, objective=Silent(), gpus_per_trial=1.0).run()
+    assert "GPU-hours are spent" in ending.reason
+    assert ledger.search(search.id).evaluated == 3
 
 
 def test_cancelling_stops_within_a_moment(ledger: Ledger, tmp_path: Path) -> None:

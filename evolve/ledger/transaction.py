@@ -67,6 +67,12 @@ class Transaction:
         self._at = at
         self._events: list[dict[str, Any]] = []
 
+    @property
+    def gpu_seconds(self) -> float:
+        """GPU time of all attempts of the search so far, this transaction's included."""
+        spent: float = self._totals["gpu_seconds"]
+        return spent
+
     def start(self, *, resumed: bool) -> None:
         """The driver runs the search now."""
         self._totals.update(state=SearchState.RUNNING, reason="", finished_at=None)
