@@ -205,6 +205,30 @@ class TestTraining:
         assert result.differences == {"imgsz": [50, 64], "batch": [64, 16]}
         assert result.effective["nms_iou"] == 0.55
 
+    @pytest.mark.parametrize(
+        ("settings", "differences"),
+        [
+            ({"warmup_epochs": 3.0}, {"warmup_epochs": [3.0, 0]}),
+            ({"warmup_momentum": 0.5}, {"warmup_momentum": [0.5, None]}),
+            ({"rect": True, "mosaic": 1.0, "mixup": 0.1}, {"mosaic": [1.0, 0.0], "mixup": [0.1, 0.0]}),
+            ({"optimizer": "SGD", "warmup_epochs": 0, "warmup_momentum": 0.5, "weight_decay": 0}, {}),
+            ({"amp": True, "workers": 2, "device": "cpu"}, {"amp": [True, False], "workers": [2, 0]}),
+        ],
+    )
+    def test_what_ultralytics_leaves_out_without_a_word_is_said(self, spec, settings, differences):
+        result = train(replace(spec, params={}, settings={**SETTINGS, "epochs": 1, **settings}))[1]
+        assert result.differences == differences
+
+    def test_a_single_class_makes_a_model_of_one_class(self, spec, data, tmp_path):
+        from workers.yolo12.weights import load_weights
+
+        two = tmp_path / "two.yaml"
+        two.write_text(data.read_text().replace("{0: square}", "[square, circle]") + f"path: {data.parent}\n")
+        settings = {**SETTINGS, "epochs": 1, "single_cls": True}
+        result = train(replace(spec, data=str(two), settings=settings))[1]
+        assert load_weights(Path(result.weights)).names == {0: "object"}
+        assert result.differences == {}
+
     def test_equal_seeds_train_equally(self, spec, tmp_path):
         settings = {**SETTINGS, "epochs": 1}
         losses = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from evolve.trial import Json
 from workers.yolo12.arguments import CATALOGUE
@@ -24,6 +24,8 @@ def effective_arguments(trainer: Any) -> dict[str, Json]:
     batch = trainer.train_loader.batch_size
     accumulate = max(round(trainer.args.nbs / trainer.batch_size), 1)
     scale = trainer.batch_size * accumulate / trainer.args.nbs
+    if trainer.args.rect:  # batches of one shape leave no room for composed pictures
+        values |= dict.fromkeys(("mosaic", "mixup", "cutmix"), 0.0)
     return values | {
         "optimizer": type(trainer.optimizer).__name__,
         "lr0": lr0,
@@ -31,6 +33,9 @@ def effective_arguments(trainer: Any) -> dict[str, Json]:
         "weight_decay": max(group["weight_decay"] for group in groups) / scale,
         "batch": batch,
         "epochs": trainer.epochs,
+        "warmup_epochs": min(trainer.args.warmup_epochs, max(trainer.epochs - 1, 0)),
+        # Adam and its relatives have no momentum that a warm-up could raise.
+        "warmup_momentum": trainer.args.warmup_momentum if "momentum" in groups[0] else None,
         "nms_iou": trainer.validator.args.iou,
         "amp": trainer.args.amp if trainer.amp else False,
         "device": trainer.device.type,
@@ -47,6 +52,10 @@ def differences(requested: Mapping[str, Json], effective: Mapping[str, Json]) ->
 
 
 def _same(requested: Json, effective: Json) -> bool:
-    if isinstance(requested, float) and isinstance(effective, int | float):
+    if _is_number(requested) and _is_number(effective):
         return math.isclose(requested, effective, rel_tol=1e-6, abs_tol=1e-12)
     return requested == effective
+
+
+def _is_number(value: Json) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -81,9 +81,10 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has n
     def get_dataset(self) -> dict[str, Any]:
         """Read the data YAML; unlike the original it downloads nothing and so runs no `download:` script."""
         try:
-            return dict(check_det_dataset(self.args.data, autodownload=False))
+            data = dict(check_det_dataset(self.args.data, autodownload=False))
         except Exception as error:  # Ultralytics raises a dozen kinds here, and all of them are about the data
             raise TrialFailed(FailureKind.DATA, f"{self.args.data}: {_first_line(error)}") from error
+        return data | {"names": {0: "object"}, "nc": 1} if self.args.single_cls else data
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> TrialDataset:
         """Build a split's data set, as Ultralytics does but of our class; every error on the way is the data's."""
