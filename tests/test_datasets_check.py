@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -376,3 +377,49 @@ def test_a_file_full_of_faults_is_cut_short_and_says_so(data):
     assert len(report.errors) == MAX_FAULTS
     notes = [problem for problem in report.problems if problem.severity is Severity.NOTE]
     assert notes[0].found == f"{1000 - MAX_FAULTS} more faulty rows"
+
+
+@pytest.mark.timeout(30)
+class TestHostileFiles:
+    """None of these may block, or fill the memory, or end in a traceback."""
+
+    def test_a_pipe_among_annotations_of_other_tools(self, tmp_path):
+        for split in ("train", "val"):
+            add_image(tmp_path, split, "0.jpg", noise(), rows=None)
+        (tmp_path / "data.yaml").write_text(YAML)
+        os.mkfifo(tmp_path / "instances.json")
+        assert "must have label files here" in errors(check_dataset(tmp_path))
+
+    def test_a_pipe_in_place_of_a_list_of_pictures(self, data):
+        (data / "data.yaml").write_text(YAML.replace("images/train", "train.txt"))
+        os.mkfifo(data / "train.txt")
+        assert "train.txt: it must be readable, but got no file of at most 256 MiB" in errors(check_dataset(data))
+
+    def test_a_list_of_terabytes(self, data):
+        (data / "data.yaml").write_text(YAML.replace("images/train", "train.txt"))
+        with (data / "train.txt").open("w") as file:
+            file.truncate(2**40)
+        assert "no file of at most 256 MiB" in errors(check_dataset(data))
+
+    @pytest.mark.parametrize("rows", [ROW * 100_000, "1\r" * 100_000, "0 " * 3_000_000])
+    def test_a_label_file_that_no_picture_has(self, data, rows):
+        add_image(data, "train", "0.jpg", noise(), rows)
+        assert "labels/train/0.txt:1: a label file has at most 50000 rows" in errors(check_dataset(data))
+
+    def test_labels_of_gigabytes_beside_a_missing_yaml(self, data):
+        (data / "data.yaml").unlink()
+        with (data / "labels/train/0.txt").open("a") as file:
+            file.truncate(2**40)
+        assert '"names": ["class_0", "class_1"]' in errors(check_dataset(data))
+
+    def test_more_classes_than_memory(self, data):
+        (data / "data.yaml").write_text(YAML.replace("names: [cat, dog]", "nc: 9000000000000000000"))
+        assert "nc: must be a whole number from 1 to 65536" in errors(check_dataset(data))
+
+    def test_a_full_disk_does_not_refuse_the_data(self, data, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+        assert check_dataset(data, tmp_path / "home").problems == ()
+        assert list((tmp_path / "home" / "datasets").iterdir()) == []

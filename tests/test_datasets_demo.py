@@ -79,7 +79,16 @@ def test_a_download_that_fails_is_one_line_with_the_reason(tmp_path, error):
 
 
 @pytest.mark.parametrize(
-    "ref", ["no/such/data.yaml", "https://example.org/data.zip", "", "../x.yaml", "a\x1b[0m/b"]
+    "ref",
+    [
+        "no/such/data.yaml",
+        "https://example.org/data.zip",
+        "",
+        "../x.yaml",
+        "a\x1b[0m/b",
+        "~nobody-here/x",
+        "a/" + 999 * "b",
+    ],
 )
 def test_what_is_no_name_is_never_downloaded(tmp_path, ref):
     def download(name):

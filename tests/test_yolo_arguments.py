@@ -184,7 +184,10 @@ class TestWeights:
         assert resolve_weights("yolo12n", "none", tmp_path) == (None, "")
         assert resolve_weights("yolo12n", str(file), tmp_path) == (file, "")
 
-    @pytest.mark.parametrize("weights", ["https://example.org/a.pt", "missing.pt", "pyproject.toml"])
+    @pytest.mark.parametrize(
+        "weights",
+        ["https://example.org/a.pt", "missing.pt", "pyproject.toml", "~nobody-here/a.pt", f"{'a' * 999}.pt"],
+    )
     def test_other_texts_are_refused(self, weights, tmp_path):
         with pytest.raises(InputError, match=r"^weights: must be none, auto or the path"):
             resolve_weights("yolo12n", weights, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -14,13 +15,11 @@ from pathlib import Path
 from workers.datasets.document import DataDocument, read_document
 from workers.datasets.facts_cache import FactsCache
 from workers.datasets.judge import Seen, judge
-from workers.datasets.labels import LabelFacts, parse_labels
+from workers.datasets.labels import MAX_BYTES, LabelFacts, parse_labels
 from workers.datasets.layout import label_path, list_images
 from workers.datasets.problems import Problems
 from workers.datasets.report import DatasetReport, ImageRecord
 
-MAX_LABEL_BYTES = 16 * 1024 * 1024
-"""What lies beyond is not read; no picture has that many boxes."""
 _THREADS = min(32, 4 * (os.cpu_count() or 1))
 _BATCH = 128
 
@@ -59,7 +58,8 @@ def _look(document: DataDocument, problems: Problems, home: Path | None) -> dict
             images = list_images(sources)
             batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
             seen[split] = list(chain.from_iterable(pool.map(partial(_see_all, document, cache), batches)))
-    cache.save()
+    with contextlib.suppress(OSError):  # a full disk makes the next check slow, not this one wrong
+        cache.save()
     judge(document, seen, problems)
     return seen
 
@@ -82,7 +82,7 @@ def _read_label(path: str) -> bytes | None:
     if not os.path.isfile(path):
         return None
     with open(path, "rb") as file:
-        return file.read(MAX_LABEL_BYTES)
+        return file.read(MAX_BYTES + 1)
 
 
 def _content_hash(names: Iterable[str], splits: Mapping[str, tuple[ImageRecord, ...]]) -> str:

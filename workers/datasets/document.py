@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from evolve.yaml_io import MAX_BYTES, parse_yaml
 from workers.datasets.layout import find_split_folders, find_yamls, minimal_yaml
 from workers.datasets.problems import Problems, excerpt, printable, show
 
+MAX_CLASSES = 2**16
 SPLITS = ("train", "val", "test")
 
 Names = tuple[str, ...]
@@ -118,10 +120,12 @@ def _parse(file: Path, text: str, problems: Problems) -> dict[str, Any] | None:
 
 def _names(file: Path, mapping: Mapping[str, Any], problems: Problems) -> Names:
     names, count = mapping.get("names"), mapping.get("nc")
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+    if count is not None and (
+        isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= MAX_CLASSES
+    ):
         problems.error(
             file,
-            "nc: must be a whole number of at least 1",
+            f"nc: must be a whole number from 1 to {MAX_CLASSES}",
             excerpt(str(count)),
             "remove it, names: is enough",
         )
@@ -133,12 +137,12 @@ def _names(file: Path, mapping: Mapping[str, Any], problems: Problems) -> Names:
     if count is not None and values and count != len(values):
         found = f"nc: {count} and {len(values)} names"
         problems.error(file, "nc: must be the number of names:", found, "correct or remove nc:")
-    repeated = sorted({name for name in values if values.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(values).items() if times > 1)
     if repeated:
         problems.warn(
             file,
             "class names should differ",
-            ", ".join(map(excerpt, repeated)),
+            ", ".join(map(excerpt, repeated[:8])),
             "rename them if this is a slip",
         )
     return values

@@ -66,6 +66,7 @@ class FactsCache:
         if self._file is None or self._new == self._old:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as stream:
-            json.dump({"version": _VERSION, "facts": self._new}, stream)
-        os.replace(stream.name, self._file)
+        with tempfile.TemporaryDirectory(dir=self._file.parent) as draft:
+            written = Path(draft, self._file.name)
+            written.write_text(json.dumps({"version": _VERSION, "facts": self._new}))
+            os.replace(written, self._file)

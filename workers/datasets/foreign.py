@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from workers.datasets.layout import walk
+from workers.datasets.layout import read_head, walk
 from workers.datasets.problems import printable
 
 _LOOKED_AT = 200
@@ -24,11 +24,7 @@ def recognise_annotations(root: Path) -> tuple[str, str] | None:
         What was found and what to do with it, or None.
     """
     for path in islice(walk(root, (".xml", ".json")), _LOOKED_AT):
-        try:
-            with open(path, "rb") as file:
-                head = file.read(_HEAD)
-        except OSError:
-            continue
+        head = read_head(path, _HEAD)
         place = printable(os.path.relpath(os.path.dirname(path), root))
         if path.endswith(".xml") and b"<annotation" in head and b"<bndbox>" in head:
             found = f"Pascal VOC annotations in {place}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from workers.datasets.document import DataDocument
 from workers.datasets.foreign import recognise_annotations
 from workers.datasets.images import VERDICTS
-from workers.datasets.labels import Fault, LabelFacts
+from workers.datasets.labels import MAX_BYTES, MAX_ROWS, Fault, LabelFacts
 from workers.datasets.layout import fold_name, label_path, labels_beside
 from workers.datasets.problems import Problem, Problems, Severity, excerpt, printable, show
 from workers.datasets.report import ImageRecord
@@ -20,6 +20,7 @@ _LISTED_LINES = 10
 
 _IMAGE_RULE = "a picture must be sound, 8 bits a channel, gray or RGB"
 _FAULTS = {
+    Fault.TOO_LARGE: (f"a label file has at most {MAX_ROWS} rows and {MAX_BYTES} bytes", "is this the right file?"),
     Fault.NOT_TEXT: ("a label file must be UTF-8 text", "save it as text"),
     Fault.NOT_NUMBERS: ("a row must be numbers: class x y width height", "write e.g. 0 0.5 0.5 0.2 0.1"),
     Fault.COLUMNS: ("a row must have 5 columns, or 7, 9, ... for a polygon", "write class x y width height"),

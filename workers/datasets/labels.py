@@ -15,6 +15,9 @@ BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
 TOLERANCE = 0.01
 """How far a coordinate may lie outside 0..1, as in Ultralytics."""
+MAX_BYTES = 4 * 1024 * 1024
+MAX_ROWS = 50_000
+"""No picture has that many boxes."""
 MAX_FAULTS = 20
 """Faulty rows that are kept of one file; the rest is only counted."""
 _UNKNOWN_SIDE = 10**9
@@ -26,6 +29,7 @@ Boxes = NDArray[np.float64]
 class Fault(StrEnum):
     """What makes a row untrainable."""
 
+    TOO_LARGE = "too large"
     NOT_TEXT = "not text"
     NOT_NUMBERS = "not numbers"
     COLUMNS = "columns"
@@ -73,13 +77,15 @@ def parse_labels(content: bytes, classes: int, width: int, height: int, keypoint
     """Read a label file.
 
     Args:
-        content: The bytes of the file.
+        content: The bytes of the file; more than `MAX_BYTES` are a fault, so no more need be read.
         classes: Number of classes; ids lie below it.
         width: Pixels of the picture, to find boxes below one pixel; 0 if unknown.
         height: Likewise.
         keypoints: Values of key points that may follow a box and are dropped.
     """
     content = content.removeprefix(b"\xef\xbb\xbf")
+    if len(content) > MAX_BYTES or max(content.count(b"\n"), content.count(b"\r")) > MAX_ROWS:
+        return _faulty([RowFault(1, Fault.TOO_LARGE, "more")])
     if b"\0" in content:
         return _faulty([RowFault(1, Fault.NOT_TEXT, "binary data or UTF-16")])
     rows, faults, polygons = _read_rows(content, keypoints)

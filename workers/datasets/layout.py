@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -22,6 +23,9 @@ _SPLIT_FOLDERS = {
 }
 _NOT_LABELS = frozenset({"classes.txt", "README.txt"})
 _SAMPLED_LABELS = 2000
+_SAMPLED_BYTES = 64 * 1024
+_MAX_LIST_BYTES = 256 * 1024 * 1024
+"""Of a file that lists pictures; enough for millions of them."""
 
 
 def find_yamls(folder: Path) -> list[Path]:
@@ -61,13 +65,22 @@ def minimal_yaml(root: Path) -> str:
 def _count_classes(images: Path) -> int:
     highest = 0
     for number, image in enumerate(walk(images, IMAGE_SUFFIXES)):
-        label = Path(label_path(image))
         if number == _SAMPLED_LABELS:
             break
-        if label.is_file():
-            ids = re.findall(rb"^(\d{1,4})\s", label.read_bytes(), re.MULTILINE)
-            highest = max([highest, *map(int, ids)])
+        ids = re.findall(rb"^(\d{1,4})\s", read_head(label_path(image), _SAMPLED_BYTES), re.MULTILINE)
+        highest = max([highest, *map(int, ids)])
     return highest + 1
+
+
+def read_head(path: str, size: int) -> bytes:
+    """The first `size` bytes of a regular file; nothing of a pipe or a device, nor of what cannot be read."""
+    try:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(size)
+    except OSError:
+        pass
+    return b""
 
 
 def walk(folder: str | os.PathLike[str], suffixes: Iterable[str]) -> Iterator[str]:
@@ -111,6 +124,8 @@ def list_images(sources: Iterable[Path]) -> list[str]:
 
 
 def _listed(source: Path) -> Iterator[str]:
+    if not source.is_file() or source.stat().st_size > _MAX_LIST_BYTES:
+        raise OSError(errno.EFBIG, f"no file of at most {_MAX_LIST_BYTES // 2**20} MiB", os.fspath(source))
     content = source.read_bytes().removeprefix(b"\xef\xbb\xbf")
     for line in content.splitlines():
         name = os.fsdecode(line.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,8 @@ def resolve_data(ref: str, home: Path, download: Callable[[str], Path] | None = 
     """
     if ref == DEMO:
         return make_demo(home)
-    path = Path(ref).expanduser()
-    if ref and path.exists():
+    path = Path(os.path.expanduser(ref))
+    if ref and os.path.exists(path):  # unlike the methods of Path, these live with a name of any length
         return path
     if not re.fullmatch(r"[\w-][\w.-]*", ref):
         raise DataError(f"data: it must be a path that exists, but got {printable(ref)}; {_ADVICE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def load_weights(path: Path) -> nn.Module:
 
 
 def _given(weights: str) -> Path:
-    path = Path(weights).expanduser()
-    if path.suffix == ".pt" and path.is_file():
+    path = Path(os.path.expanduser(weights))
+    if path.suffix == ".pt" and os.path.isfile(path):  # unlike Path.is_file, it lives with a name of any length
         return path.resolve()
     raise InputError(f"weights: must be none, auto or the path of an existing .pt file, but got {weights!r}")
