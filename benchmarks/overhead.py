@@ -97,7 +97,7 @@ def evolve(folder: Path, trials: int, *, inline: bool) -> None:
     prepared = prepare(space, "yolo12", settings)
     options = RunOptions(objective="overhead:TimedYolo", inline=inline, workers=1)
     with Ledger(settings.ledger_url) as ledger:
-        drive(ledger, create_search(ledger, space, options, prepared, settings, space.name), prepared, settings, ())
+        drive(ledger, create_search(ledger, space, options, prepared, settings), prepared, settings, ())
 
 
 def ultralytics(folder: Path, trials: int) -> None:

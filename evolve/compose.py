@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -28,6 +29,8 @@ from evolve.trial import Json
 if TYPE_CHECKING:
     from evolve.trial import Objective
     from workers.datasets import DatasetReport
+
+log = logging.getLogger(__name__)
 
 BUILT_IN_OBJECTIVE = "yolo12"
 GRACE_SECONDS = 30.0
@@ -132,17 +135,17 @@ def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
 
 
 def create_search(
-    ledger: Ledger, space: SearchSpace, options: RunOptions, prepared: Prepared, settings: Settings, name: str
+    ledger: Ledger, space: SearchSpace, options: RunOptions, prepared: Prepared, settings: Settings
 ) -> SearchRecord:
-    """Enter a new search into the ledger."""
+    """Enter a new search into the ledger, under the name of its space."""
     search_id = secrets.token_hex(4)
     directory = settings.home.absolute() / "searches" / search_id
     directory.mkdir(parents=True)
     return ledger.create_search(
-        name=name,
+        name=space.name,
         document={**space.document(), "data": prepared.source},
         objective=options.objective,
-        options={**options.document(), "weights": prepared.weights},
+        options={**options.document(), "weights": prepared.weights, "notes": list(prepared.notes)},
         environment=describe_environment(),
         directory=str(directory),
         data_hash=prepared.data_hash,
@@ -151,14 +154,15 @@ def create_search(
 
 
 def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
-    """Get a search ready to go on.
+    """Get a search ready to go on, with the weights that it began with: `auto` may find others by now.
 
     Raises:
         InputError: where data, weights or objective cannot be had any more.
         DataError: where the data changed; old and new fitness could not be compared.
     """
     space = SearchSpace.from_document(search.document, f"search {search.id}")
-    prepared = prepare(space, search.objective, settings)
+    begun_with = str(search.options.get("weights", space.weights))
+    prepared = prepare(space.model_copy(update={"weights": begun_with}), search.objective, settings)
     if prepared.data_hash != search.data_hash:
         raise DataError(
             f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then,"
@@ -188,10 +192,13 @@ def drive(
         LeaseLost: another driver has taken it over.
     """
     space = SearchSpace.from_document(search.document, f"search {search.id}")
-    with Signals() as signals, LeaseKeeper(ledger.acquire(search.id)) as keeper:
-        followers = _follow(ledger, search.id, observers, settings)
+    for note in prepared.notes:
+        log.warning("note: %s", note)
+    with LeaseKeeper(ledger.acquire(search.id)) as keeper, Signals() as signals:
+        followers: list[Follower] = []
         ending = INTERRUPTION
         try:
+            followers += _follow(ledger, search.id, observers, settings)
             runner = _runner(ledger, keeper, search, space, prepared, settings)
             signals.call(runner.interrupt)
             ending = runner.run()

@@ -100,8 +100,10 @@ def start(
     """
     from evolve.compose import create_search, prepare
 
+    if name is not None:
+        space = SearchSpace.from_document({**space.document(), "name": name}, "--name")
     prepared = prepare(space, options.objective, settings)
-    return create_search(ledger, space, options, prepared, settings, name or space.name), prepared
+    return create_search(ledger, space, options, prepared, settings), prepared
 
 
 def check_resumable(search: SearchRecord) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from evolve import EvolveError, InputError, Search, load_space, resume_search, run_search
-from evolve.compose import RunOptions, prepare_again
+from evolve.compose import Prepared, RunOptions, create_search, drive, prepare_again
 from evolve.delivery import deliver_missed
 from evolve.exceptions import DataError
 from evolve.ledger import Ledger, SearchState
 from evolve.searches import is_driven, unfinished
 from evolve.settings import Settings
+from evolve.space import SearchSpace
 from evolve.yaml_io import dump_yaml
 from search_helpers import create
 from spaces import OBJECTIVE, document, space
@@ -95,6 +96,36 @@ def test_data_that_changed_is_not_trained_on(tmp_path: Path) -> None:
         )
         with pytest.raises(DataError, match="the data changed since search"):
             prepare_again(search, settings)
+
+
+@pytest.mark.parametrize("began", ["none", "/somewhere/yolo12n.pt"])
+def test_a_resumed_search_keeps_the_weights_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: str
+) -> None:
+    def weights_found_today(space: SearchSpace, *rest: object) -> Prepared:
+        return Prepared(weights="/downloaded/yolo12n.pt" if space.weights == "auto" else space.weights)
+
+    monkeypatch.setattr("evolve.compose.prepare", weights_found_today)
+    settings = Settings(home=tmp_path)
+    with Ledger(settings.ledger_url) as ledger:
+        search = create_search(ledger, space(weights="auto"), RunOptions(), Prepared(weights=began), settings)
+        assert prepare_again(search, settings).weights == began
+
+
+def test_what_a_person_should_know_is_said_and_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings, prepared = Settings(home=tmp_path), Prepared(notes=("random weights",))
+    with Ledger(settings.ledger_url) as ledger:
+        options = RunOptions(objective=OBJECTIVE, inline=True)
+        search = create_search(ledger, space(search={"generations": 1}), options, prepared, settings)
+        drive(ledger, search, prepared, settings, ())
+        assert ledger.search(search.id).options["notes"] == ["random weights"]
+    assert "note: random weights" in caplog.messages
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a\nb", "x" * 101, ""])
+def test_a_search_is_not_called_just_anything(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="--name: name: must be letters, digits"):
+        run_search(space(), name=name, objective=OBJECTIVE, inline=True, home=tmp_path)
 
 
 def test_shipped_spaces_load_by_name() -> None:

@@ -151,8 +151,6 @@ def _drive(ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: S
     from evolve.compose import drive
     from evolve.ledger import SearchState
 
-    for note in prepared.notes:
-        typer.echo(f"note: {note}", err=True)
     ending = drive(ledger, search, prepared, settings, [_progress(search, settings, as_json)])
     if ending.state is SearchState.INTERRUPTED:
         typer.echo(f"interrupted; nothing finished is lost. Go on with: evolve resume {search.id}", err=True)
