@@ -11,7 +11,7 @@ import pytest
 from evolve.exceptions import DataError, InputError, SpaceError
 from evolve.space import SearchSpace, load_space
 from evolve.trial import FailureKind, TrialFailed
-from workers.yolo12 import download_dataset, downloads, resolve_weights
+from workers.yolo12 import download_dataset, downloads, fetch, resolve_weights
 from workers.yolo12 import weights as weights_module
 from workers.yolo12.architectures import MODELS
 from workers.yolo12.arguments import CATALOGUE, OPTIMIZERS, advice, check_arguments, to_ultralytics
@@ -212,6 +212,28 @@ class TestWeights:
         path, note = resolve_weights("yolo12p", "auto", tmp_path)
         assert path is None
         assert "no published weights of yolo12p" in note
+
+    @pytest.mark.slow
+    def test_half_a_download_is_no_file(self, tmp_path, monkeypatch):
+        from ultralytics.utils import downloads as theirs
+
+        def cut_off(path):
+            Path(path).write_bytes(b"half")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(theirs, "attempt_download_asset", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            fetch._weights("yolo12n.pt", tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(theirs, "attempt_download_asset", lambda path: Path(path).write_bytes(b"all") and path)
+        assert fetch._weights("yolo12n.pt", tmp_path) == tmp_path / "yolo12n.pt"
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"all"]
+
+    def test_a_data_set_is_downloaded_once(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(downloads, "fetch", lambda *_: pytest.fail("downloaded again"))
+        (tmp_path / "datasets").mkdir()
+        (tmp_path / "datasets" / "coco8.yaml").touch()
+        assert download_dataset("coco8.yaml", tmp_path) == tmp_path / "datasets" / "coco8.yaml"
 
     @pytest.mark.slow
     def test_without_a_network_training_starts_at_random_and_says_so(self, tmp_path, monkeypatch):

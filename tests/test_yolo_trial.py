@@ -10,6 +10,7 @@ import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,8 +151,11 @@ class TestStreaming:
         next(running)
         running.close()
         assert not unwound.is_set()
-        release.set()
-        assert unwound.wait(10)
+        following = stream(lambda channel: unwound.is_set())
+        threading.Timer(0.1, release.set).start()
+        with pytest.raises(StopIteration) as end:
+            next(following)
+        assert end.value.value, "two calls ran at once"
 
     def test_errors_come_through(self):
         def call(channel: Channel[int]) -> None:
@@ -409,6 +413,26 @@ class TestView:
         assert len(decoded) == 2
         train(replace(spec, directory=str(tmp_path / "second")))
         assert {path: path.stat().st_mtime_ns for path in (view.parent / "decoded").glob("*.npy")} == decoded
+
+    def test_decoded_pictures_of_many_sizes_do_not_fill_the_disk(self, view, tmp_path, monkeypatch):
+        from ultralytics.cfg import get_cfg
+        from ultralytics.data.utils import check_det_dataset
+
+        from workers.yolo12 import images
+
+        room = [1_000_000]  # a fifth of it holds the pictures in two sizes
+        monkeypatch.setattr(images.shutil, "disk_usage", lambda _: SimpleNamespace(free=room[0]))
+        data = check_det_dataset(str(view), autodownload=False)
+        shared = []
+        for side in (64, 68, 72, 76, 80):
+            before = sum(file.stat().st_size for file in view.parent.glob("decoded/*.npy"))
+            loaded = images.TrialDataset(
+                img_path=data["train"], data=data, scratch=tmp_path, imgsz=side, hyp=get_cfg()
+            )
+            room[0] -= sum(file.stat().st_size for file in view.parent.glob("decoded/*.npy")) - before
+            shared.append(loaded.cache == "ram")
+        assert shared.index(False) > 0
+        assert room[0] > 800_000
 
     def test_shared_pictures_equal_decoded_ones(self, view, tmp_path):
         from ultralytics.data.utils import check_det_dataset

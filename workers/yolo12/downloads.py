@@ -30,10 +30,12 @@ def download_dataset(name: str, home: Path) -> Path:
     """
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise DataError(f"data: must be a path or the name of a data set, but got {name!r}")
-    folder = home / "datasets"
+    folder, name = home / "datasets", name.removesuffix(".yaml")
+    if (known := folder / f"{name}.yaml").is_file():  # written when all the rest was there
+        return known
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return fetch("dataset", name.removesuffix(".yaml"), folder)
+        return fetch("dataset", name, folder)
     except OSError as error:
         raise DataError(f"data: {name}: no such file, and it could not be downloaded: {error}") from error
 

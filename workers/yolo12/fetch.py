@@ -30,7 +30,8 @@ def _weights(name: str, folder: Path) -> Path:
 
     if name not in GITHUB_ASSETS_NAMES:
         raise FileNotFoundError(f"Ultralytics publishes no {name}")
-    return Path(attempt_download_asset(folder / name))
+    with tempfile.TemporaryDirectory(dir=folder) as draft:  # half a file must not pass for a whole one
+        return Path(attempt_download_asset(Path(draft, name))).replace(folder / name)
 
 
 def _dataset(name: str, folder: Path) -> Path:

@@ -26,7 +26,7 @@ VIEW_MARK = "manifest.json"
 MEMORY_SHARE = 0.25
 """Share of the machine's memory that decoded pictures of one data set and size may take."""
 DISK_SHARE = 0.2
-"""The same for the free disk space."""
+"""Share of the free disk space that the decoded pictures of one data set, in all sizes together, may take."""
 
 
 class TrialDataset(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
@@ -93,7 +93,9 @@ class TrialDataset(YOLODataset):  # type: ignore[misc]  # Ultralytics has no typ
     def _has_room(self, folder: Path) -> bool:
         size = sum(math.prod(shape) for shape in self._shapes.values()) * self.channels
         memory = psutil.virtual_memory().total * MEMORY_SHARE
-        return bool(size < min(memory, shutil.disk_usage(folder).free * DISK_SHARE))
+        taken = sum(file.stat().st_size for file in self._decoded.parent.glob("*.npy"))  # by other sizes
+        disk = (shutil.disk_usage(folder).free + taken) * DISK_SHARE - taken
+        return bool(size < min(memory, disk))
 
     def _resized(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Height and width after `load_image`, whose rounding this repeats."""

@@ -8,13 +8,18 @@ which stands still while the consumer holds a report: at any time only one of th
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 CLOSE_SECONDS = 5.0
-"""How long closing waits for the call; one that is in a single long operation ends soon after, on its own."""
+"""How long closing waits for the call; one that is in a single long operation ends soon after, on its own, and the
+next call in this process waits for that."""
+
+_leaving: deque[threading.Thread] = deque()
+"""Calls that had not ended when closing gave up on them."""
 
 Report = TypeVar("Report")
 Result = TypeVar("Result")
@@ -76,10 +81,14 @@ def stream(call: Callable[[Channel[Report]], Result]) -> Generator[Report, None,
         channel._closed.set()
         channel._resume.release()
         thread.join(CLOSE_SECONDS)
+        if thread.is_alive():
+            _leaving.append(thread)
     return outcome.result()
 
 
 def _run(call: Callable[[Channel[Report]], Result], channel: Channel[Report], outcome: Future[Result]) -> None:
+    while _leaving:  # one call at a time has the memory, and the global state of torch
+        _leaving.popleft().join()
     try:
         outcome.set_result(call(channel))
     except BaseException as error:  # all of it belongs to the consumer, for whom it is raised again
