@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 
+from evolve.exceptions import EvolveError
 from evolve.trial import Json
 
 RECORDED = ("evolve-yolo", "torch", "torchvision", "ultralytics", "deap", "ray", "numpy", "mlflow")
 DISK_CHECK_SECONDS = 5.0
+NVIDIA_SECONDS = 30
 
 
 def describe_environment() -> dict[str, Json]:
@@ -30,15 +33,31 @@ def describe_environment() -> dict[str, Json]:
 
 
 def gpu_names() -> list[str]:
-    """Names of the NVIDIA GPUs that this process may use; asked without loading torch."""
+    """Names of the NVIDIA GPUs that this process may use; asked without loading torch.
+
+    Raises:
+        EvolveError: if the driver of the GPUs does not answer.
+    """
     command = shutil.which("nvidia-smi")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if command is None or visible == "":
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # CUDA sees none from the first that it does not know: -1 is the usual way to hide them all
+    visible = None if devices is None else list(takewhile(_may_exist, devices.split(",")))
+    if command is None or visible == []:
         return []
     query = [command, "--query-gpu=name", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=NVIDIA_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise EvolveError(
+            f"nvidia-smi: must answer within {NVIDIA_SECONDS} s, but did not; "
+            "restart the GPU's driver, or set CUDA_VISIBLE_DEVICES= to train without"
+        ) from None
     names = answer.stdout.split("\n")[:-1] if answer.returncode == 0 else []
-    return names if visible is None else names[: len(visible.split(","))]
+    return names if visible is None else names[: len(visible)]
+
+
+def _may_exist(device: str) -> bool:
+    return bool(device.strip()) and not device.strip().startswith("-")
 
 
 def _version(package: str) -> str | None:

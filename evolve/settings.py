@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from evolve.exceptions import InputError
 
 
 class Settings(BaseSettings):
@@ -16,6 +19,9 @@ class Settings(BaseSettings):
         database_url: `EVOLVE_DATABASE_URL`; SQLite in `home` unless set.
         mlflow_tracking_uri: `MLFLOW_TRACKING_URI`; an SQLite store in `home` unless set.
         min_free_gb: `EVOLVE_MIN_FREE_GB`; a search pauses while the disk has less room than this.
+
+    Raises:
+        InputError: if a variable cannot be used.
     """
 
     model_config = SettingsConfigDict(env_prefix="EVOLVE_", extra="ignore")
@@ -23,7 +29,17 @@ class Settings(BaseSettings):
     home: Path = Path(".evolve")
     database_url: str = ""
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
-    min_free_gb: float = 1.0
+    min_free_gb: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = f"EVOLVE_{problem['loc'][0]}".upper()
+            raise InputError(
+                f"{name}: {problem['msg']}, but got {problem['input']!r}; correct or unset it"
+            ) from None
 
     @property
     def ledger_url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections import namedtuple
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evolve.environment import DiskWatch, describe_environment, gpu_names
+from evolve.exceptions import EvolveError, InputError
 from evolve.policy import FailurePolicy
 from evolve.retention import WeightShelf
+from evolve.settings import Settings
 from evolve.space import SearchSettings, StopSettings
 from evolve.specs import trial_directory
 from evolve.statistics import GenerationBook, Member, statistics
@@ -142,6 +145,30 @@ def test_the_environment_is_described_without_loading_torch() -> None:
     assert {"torch", "ultralytics", "deap", "ray", "evolve-yolo"} <= packages.keys()
 
 
-def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu_names() == []
+@pytest.mark.parametrize(
+    ("visible", "count"), [("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,-1,1", 1), ("GPU-8f2c,GPU-77aa", 2)]
+)
+def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch, visible: str, count: int) -> None:
+    answer = subprocess.CompletedProcess([], 0, stdout="H200\n" * 4)
+    monkeypatch.setattr(shutil, "which", lambda command: command)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu_names() == ["H200"] * count
+
+
+def test_a_gpu_driver_that_hangs_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*arguments: object, **options: object) -> None:
+        raise subprocess.TimeoutExpired("nvidia-smi", 30)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda command: command)
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(EvolveError, match="nvidia-smi: must answer within 30 s"):
+        gpu_names()
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "nan"])
+def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("EVOLVE_MIN_FREE_GB", value)
+    with pytest.raises(InputError, match=r"EVOLVE_MIN_FREE_GB: .*but got"):
+        Settings()

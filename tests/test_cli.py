@@ -103,6 +103,7 @@ def test_list_show_best_report_export(finished: Evolve, tmp_path: Path) -> None:
     shown = json.loads(finished("show", listed[0]["id"][:5], "--json").stdout)
     assert len(shown["individuals"]) == 24
     assert "kind:" in finished("best", "mine").stdout
+    assert "cannot be written" in finished("best", "mine", "-o", "/proc/nowhere/best.yaml", code=2).stderr
     table = tmp_path / "table.csv"
     finished("show", "mine", "--csv", str(table), "--parquet", str(table.with_suffix(".parquet")))
     assert len(pd.read_csv(table)) == len(pd.read_parquet(table.with_suffix(".parquet"))) == 24
@@ -119,6 +120,7 @@ def test_list_show_best_report_export(finished: Evolve, tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (("run", "--space", "nowhere.yaml"), "nowhere.yaml"),
+        (("run", "--space", "a" * 5000), "there is no such file"),
         (("run", "--space", "yolo12n", "--population", "1"), "population"),
         (("run", "--space", "yolo12n", "--data", "missing.yaml"), "--data"),
         (("run", "--space", "demo", "--objective", "no.such:thing"), "no module named 'no'"),

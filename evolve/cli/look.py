@@ -87,6 +87,7 @@ def best(
 ) -> None:
     """Print the best configuration as YAML that `yolo train cfg=` accepts."""
     from evolve.best import best_of, best_yaml
+    from evolve.files import replacing
 
     with _ledger() as ledger:
         record = ledger.search(search)
@@ -95,7 +96,8 @@ def best(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        with replacing(output, "configuration") as file:
+            file.write_text(text, encoding="utf-8")
         typer.echo(output)
 
 

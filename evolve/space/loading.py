@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,7 +27,7 @@ def load_space(ref: str | Path, overrides: Mapping[str, Json] = _NO_OVERRIDES) -
     Raises:
         SpaceError: with one line, if there is no such space or it breaks a rule.
     """
-    if Path(ref).is_file():
+    if os.path.isfile(ref):  # unlike Path.is_file, it lives with a name of any length
         return _load(Path(ref), str(ref), overrides)
     shipped = shipped_spaces()
     name = str(ref).removesuffix(".yaml")
