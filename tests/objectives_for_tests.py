@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ class Unpicklable(Exception):
 
 def raises_unpicklable(spec: TrialSpec) -> float:
     raise Unpicklable
+
+
+def tells_its_temporary_folder(spec: TrialSpec) -> float:
+    raise RuntimeError(tempfile.gettempdir())
 
 
 def reports_unpicklable(spec: TrialSpec) -> TrialStream:

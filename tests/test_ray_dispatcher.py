@@ -158,6 +158,32 @@ def test_an_objective_that_cannot_be_imported_fails_its_trials_one_by_one(make: 
         assert "no_such_module" in failure.message
 
 
+def test_a_slot_that_found_no_worker_is_filled_when_there_is_work(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first two processes that import this module, the second fails."""
+    (tmp_path / "starts_badly.py").write_text(
+        "import os\n"
+        "number = next(n for n in range(9) if not os.path.exists(str(n)) and not os.mkdir(str(n)))\n"
+        "assert number != 1\n"
+        "from workers.synthetic import SyntheticObjective\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    dispatcher = make("starts_badly:SyntheticObjective", workers=2, cpus_per_trial=0.5)
+    wait_for(lambda: dispatcher.events(0.1) or (tmp_path / "1").exists(), seconds=60)
+    dispatcher.events(3.0)
+    dispatcher.submit(make_spec(0, epochs=1000, delay=0.05))
+    dispatcher.submit(make_spec(1))
+    events = collect(dispatcher, ended=1)
+    assert isinstance(verdict(events, "s-1.1"), Completed)
+
+
+def test_temporary_files_of_workers_go_with_a_local_ray(make: Make) -> None:
+    dispatcher = make("objectives_for_tests:tells_its_temporary_folder")
+    dispatcher.submit(make_spec(0))
+    assert "/evolve-ray-" in failure_in(collect(dispatcher, ended=1), "s-0.1").message
+
+
 def test_the_users_own_module_is_found_and_reads_its_folder(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ class RayCluster:
             "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),
             "RAY_ROTATION_BACKUP_COUNT": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "TMPDIR": self._directory,  # a worker that is killed cannot remove its temporary files
         }
 
     def require(self, share: Share, workers: int) -> None:

@@ -197,7 +197,7 @@ class RayDispatcher:
             else:
                 self._begin(worker, self._queue.pop(next(iter(self._queue))))
         # A worker that could not start has no successor before there is a trial that would hear of it.
-        for _ in range(min(self._slots, len(self._queue)) - len(self._staff)):
+        for _ in range(min(self._slots, len(self._queue) + len(self._running)) - len(self._staff)):
             self._hire()
 
     def _begin(self, worker: _Worker, spec: TrialSpec) -> None:
