@@ -177,7 +177,14 @@ class TestCheckArguments:
         assert advice("project") == "remove it"
 
 
+@pytest.fixture
+def any_weights(monkeypatch):
+    """Takes every file for a checkpoint."""
+    monkeypatch.setattr(weights_module, "load_weights", lambda path: None)
+
+
 class TestWeights:
+    @pytest.mark.usefixtures("any_weights")
     def test_none_and_a_given_file(self, tmp_path):
         file = tmp_path / "mine.pt"
         file.touch()
@@ -192,6 +199,16 @@ class TestWeights:
         with pytest.raises(InputError, match=r"^weights: must be none, auto or the path"):
             resolve_weights("yolo12n", weights, tmp_path)
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("weights", ["auto", "yolo12n.pt"])
+    def test_a_broken_file_is_refused_before_the_search(self, weights, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("yolo12n.pt").write_bytes(b"half a download")
+        with pytest.raises(InputError, match=r"yolo12n\.pt: cannot be read: .*; remove it") as caught:
+            resolve_weights("yolo12n", weights, tmp_path)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.usefixtures("any_weights")
     def test_auto_prefers_what_is_here(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         home = tmp_path / "home"
@@ -201,6 +218,7 @@ class TestWeights:
         Path("yolo12n.pt").touch()
         assert resolve_weights("yolo12n", "auto", home)[0] == tmp_path / "yolo12n.pt"
 
+    @pytest.mark.usefixtures("any_weights")
     def test_auto_downloads(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(weights_module, "fetch", lambda kind, name, folder: folder / name)

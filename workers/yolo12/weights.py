@@ -10,6 +10,7 @@ from evolve.exceptions import InputError
 from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12.architectures import PICO
 from workers.yolo12.downloads import fetch
+from workers.yolo12.process import prepare_process
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,20 +29,20 @@ def resolve_weights(model: str, weights: str, home: Path) -> tuple[Path | None, 
         The file, or None for random weights; and what a person should be told, or an empty text.
 
     Raises:
-        InputError: if a given file does not exist or is no `.pt` file.
+        InputError: if a given file does not exist, or a file cannot be read or holds no detector.
     """
     if weights == "none":
         return None, ""
     if weights != "auto":
-        return _given(weights), ""
+        return _readable(_given(weights)), ""
     if model == PICO:
         return None, f"there are no published weights of {model}: training starts from random ones"
     if found := local_weights(model, home):
-        return found, ""
+        return _readable(found), ""
     target = home / "weights" / f"{model}.pt"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return fetch("weights", target.name, target.parent), ""
+        return _readable(fetch("weights", target.name, target.parent)), ""
     except OSError as error:
         return None, f"{target.name} could not be downloaded ({error}): training starts from random weights"
 
@@ -80,6 +81,15 @@ def load_weights(path: Path) -> nn.Module:
         )
     detector: nn.Module = model.float()
     return detector
+
+
+def _readable(path: Path) -> Path:
+    prepare_process()
+    try:
+        load_weights(path)
+    except TrialFailed as error:
+        raise InputError(f"{error}; remove it, or name another file with `weights`") from error
+    return path
 
 
 def _given(weights: str) -> Path:
