@@ -10,6 +10,8 @@ from workers.objectives import resolve_objective
 from workers.synthetic import SyntheticObjective
 
 USER_MODULE = """
+import pathlib
+
 from evolve.trial import EpochReport, TrialResult
 
 closed = []
@@ -41,6 +43,29 @@ def own_reports(spec):
 def full(spec):
     yield {"accuracy": 0.1}
     return TrialResult({"accuracy": 0.2}, notes=("mine",))
+
+def path_as_weights(spec):
+    return TrialResult({"accuracy": 1}, weights=pathlib.Path("best.pt"))
+
+def set_as_setting(spec):
+    return TrialResult({"accuracy": 1}, effective={"x": {1, 2}})
+
+def half_a_difference(spec):
+    return TrialResult({"accuracy": 1}, differences={"x": [1]})
+
+def text_as_metric(spec):
+    return TrialResult({"accuracy": "high"})
+
+def report_without_time(spec):
+    yield EpochReport(1, 1, {"accuracy": 1}, None)
+
+def report_without_metrics(spec):
+    yield EpochReport(1, 1, {"accuracy": None}, 0.1)
+
+class Odd:
+    def run(self, spec):
+        yield EpochReport(1, 1, {}, 0.0)
+        return "done"
 
 class Whole:
     def run(self, spec):
@@ -119,7 +144,18 @@ def test_a_class_with_run_is_an_objective(module):
     assert train(f"{module}:Whole")[1].metrics == {"accuracy": 1.0}
 
 
-@pytest.mark.parametrize("function", ["text", "nothing"])
+def test_a_path_is_taken_for_the_weights(module):
+    assert train(f"{module}:path_as_weights")[1].weights == "best.pt"
+
+
+@pytest.mark.parametrize("function", ["set_as_setting", "half_a_difference", "report_without_time"])
+def test_what_the_ledger_cannot_hold_fails_as_code(module, function):
+    with pytest.raises(TrialFailed, match="must hold plain values, but: ") as caught:
+        train(f"{module}:{function}")
+    assert caught.value.failure.kind is FailureKind.CODE
+
+
+@pytest.mark.parametrize("function", ["text", "nothing", "text_as_metric", "report_without_metrics", "Odd"])
 def test_what_is_no_number_fails_as_code(module, function):
     with pytest.raises(TrialFailed, match="must return or yield a number") as caught:
         train(f"{module}:{function}")

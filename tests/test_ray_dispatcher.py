@@ -138,7 +138,9 @@ def test_children_of_a_trial_die_with_its_worker(make: Make) -> None:
     wait_for(lambda: not psutil.pid_exists(child), seconds=30)
 
 
-@pytest.mark.parametrize(("objective", "said"), [("reports_unpicklable", "pickle"), ("exits", "SystemExit: 3")])
+@pytest.mark.parametrize(
+    ("objective", "said"), [("reports_unpicklable", "must return or yield a number"), ("exits", "SystemExit: 3")]
+)
 def test_odd_ends_are_failures_of_the_code(make: Make, objective: str, said: str) -> None:
     dispatcher = make(f"objectives_for_tests:{objective}")
     dispatcher.submit(make_spec(0))

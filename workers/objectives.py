@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import sys
 import time
@@ -45,11 +46,12 @@ def resolve_objective(name: str) -> Objective:
         raise InputError(f"objective: {name}: module {module_name} has no {attribute!r}; check the name")
     if inspect.isclass(found):
         found = found()
-    if callable(getattr(found, "run", None)):
+    if name in BUILT_IN:
         return cast("Objective", found)
-    if not callable(found):
+    function = getattr(found, "run", found)
+    if not callable(function):
         raise InputError(f"objective: {name}: must be a function, but got {type(found).__name__}")
-    return FunctionObjective(found, name)
+    return FunctionObjective(function, name)
 
 
 def _import(name: str, module_name: str) -> Any:
@@ -70,7 +72,7 @@ def _import(name: str, module_name: str) -> Any:
 
 
 class FunctionObjective:
-    """Makes an `Objective` of a user's function."""
+    """Makes an `Objective` of a user's function; what it hands over is plain data, whatever the function gave."""
 
     def __init__(self, function: Callable[[TrialSpec], Any], name: str) -> None:
         self._function = function
@@ -86,7 +88,9 @@ class FunctionObjective:
             outcome = last if outcome is None else outcome
         seconds = time.monotonic() - started
         if isinstance(outcome, TrialResult):
-            return replace(outcome, seconds=outcome.seconds or seconds, epochs=outcome.epochs or epochs)
+            return self._result(
+                replace(outcome, seconds=outcome.seconds or seconds, epochs=outcome.epochs or epochs)
+            )
         return TrialResult(self._metrics(outcome), dict(spec.params), epochs=epochs, seconds=seconds)
 
     def _follow(
@@ -104,14 +108,42 @@ class FunctionObjective:
                     return metrics, epoch, end.value
                 epoch += 1
                 if isinstance(item, EpochReport):
-                    metrics, epoch = item.metrics, item.epoch
-                    yield item
+                    report = self._report(item)
                 else:
-                    metrics = self._metrics(item)
                     epochs = max(epoch, asked) if isinstance(asked, int) else epoch
-                    yield EpochReport(epoch, epochs, metrics, time.monotonic() - started)
+                    report = EpochReport(epoch, epochs, self._metrics(item), time.monotonic() - started)
+                metrics, epoch = report.metrics, report.epoch
+                yield report
         finally:
             stream.close()
+
+    def _report(self, report: EpochReport) -> EpochReport:
+        metrics = self._metrics(report.metrics)
+        try:
+            return EpochReport(int(report.epoch), int(report.epochs), metrics, float(report.seconds))
+        except (TypeError, ValueError) as error:
+            raise self._refusal("EpochReport", error) from error
+
+    def _result(self, result: TrialResult) -> TrialResult:
+        metrics = self._metrics(result.metrics)
+        try:
+            return replace(
+                result,
+                metrics=metrics,
+                effective=_plain(dict(result.effective)),
+                differences={
+                    str(key): _plain([asked, effective]) for key, (asked, effective) in result.differences.items()
+                },
+                weights=None if result.weights is None else os.fspath(result.weights),
+                epochs=int(result.epochs),
+                seconds=float(result.seconds),
+                notes=tuple(map(str, result.notes)),
+            )
+        except (TypeError, ValueError) as error:
+            raise self._refusal("TrialResult", error) from error
+
+    def _refusal(self, what: str, error: Exception) -> TrialFailed:
+        return TrialFailed(FailureKind.CODE, f"{self._name}: {what} must hold plain values, but: {error}")
 
     def _metrics(self, value: Any) -> dict[str, float]:
         items = value if isinstance(value, Mapping) else {"fitness": value}
@@ -123,6 +155,11 @@ class FunctionObjective:
                 f"{self._name}: must return or yield a number or a mapping of metric to number, "
                 f"but got {value!r:.80}",
             ) from error
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON gives it back."""
+    return json.loads(json.dumps(value))
 
 
 def _number(value: object) -> float:
