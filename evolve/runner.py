@@ -91,14 +91,14 @@ class Runner:
             LeaseLost: another driver has taken the search over.
         """
         try:
-            self._begin()
-            ending = self._work()
-        except Interrupted:
-            ending = INTERRUPTION
-        except BaseException:
+            try:
+                self._begin()
+                ending = self._work()
+            except Interrupted:
+                ending = INTERRUPTION
+            self._leave(ending)
+        finally:
             self._dispatcher.close()
-            raise
-        self._leave(ending)
         return ending
 
     def interrupt(self) -> None:

@@ -308,6 +308,24 @@ def test_a_driver_that_lost_its_lease_writes_nothing_more(ledger: Ledger, tmp_pa
     assert run(ledger, ledger.search(search.id)).state is SearchState.COMPLETED
 
 
+def test_a_driver_that_loses_its_lease_while_it_leaves_frees_its_workers(ledger: Ledger, tmp_path: Path) -> None:
+    search = searched(ledger, tmp_path, stop={"target": 0.4})
+    dispatcher = Scripted()
+    lease = ledger.acquire(search.id, ttl=0.2)
+
+    def usurp(trial_id: str) -> None:
+        if not dispatcher.stopped:
+            time.sleep(0.3)
+            ledger.acquire(search.id)
+        dispatcher.stopped.append(trial_id)
+
+    dispatcher.stop = usurp  # type: ignore[method-assign]
+    keeper = LeaseKeeper(lease, interval=60)
+    with pytest.raises(LeaseLost), keeper:
+        make_runner(ledger, search, keeper, dispatcher=dispatcher).run()
+    assert dispatcher.closed
+
+
 def test_a_database_that_is_away_for_a_while_loses_no_result(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path}/ledger.db?timeout=0.1") as ledger:
         search = searched(ledger, tmp_path, search={"generations": 1})
@@ -348,6 +366,7 @@ class Scripted:
         self.specs: list[TrialSpec] = []
         self.stopped: list[str] = []
         self.news: list[TrialEvent] = []
+        self.closed = False
 
     def submit(self, spec: TrialSpec) -> None:
         self.specs.append(spec)
