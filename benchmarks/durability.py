@@ -53,7 +53,8 @@ def command(document: Path, mode: str) -> list[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "EVOLVE_HOME": str(home)}
+    # Ray keeps its files where temporary ones go, so that all that a search started can be told by this folder.
+    return {**os.environ, "EVOLVE_HOME": str(home), "TMPDIR": str(home.parent)}
 
 
 def run_whole(document: Path, mode: str, home: Path) -> None:
@@ -101,21 +102,23 @@ def finished_twice(home: Path) -> int:
     return sum(count - 1 for count in Counter(each.individual for each in attempts).values())
 
 
-def survivors(home: Path) -> list[str]:
-    """Processes that still belong to the search, after the time in which they should have ended."""
+def survivors(folder: Path) -> list[str]:
+    """Processes that still belong to a search in `folder`, after the time in which they should have ended."""
     deadline = time.monotonic() + ORPHAN_SECONDS
-    while (alive := _processes(home)) and time.monotonic() < deadline:
+    while (alive := _processes(folder)) and time.monotonic() < deadline:
         time.sleep(0.5)
     return alive
 
 
-def _processes(home: Path) -> list[str]:
+def _processes(folder: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("EVOLVE_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+            # The titles of Ray's processes overwrite their environment; their logs still tell.
+            signs = [*process.environ().values(), *process.cmdline(), *(file.path for file in process.open_files())]
+            if any(str(folder) in sign for sign in signs) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except psutil.Error:
             continue
     return found
 
@@ -147,7 +150,7 @@ def main() -> int:
             "evaluations": options.evaluations,
             "finished_twice": finished_twice(folder / "killed"),
             "identical": whole == killed,
-            "processes_left": survivors(folder / "whole") + survivors(folder / "killed"),
+            "processes_left": survivors(folder),
             "seconds": round(time.monotonic() - started, 1),
         }
     print(json.dumps(result, indent=2))
