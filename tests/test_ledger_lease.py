@@ -161,12 +161,14 @@ def test_driver_on_another_host_is_waited_for(ledger: Ledger) -> None:
 
 
 def test_who_is_dead() -> None:
-    host, pid, started = this_process().rsplit(":", 2)
+    host, pid, birth = this_process().rsplit(":", 2)
+    started, boot = birth.split("@")
     assert not is_dead(this_process())
-    assert is_dead(f"{host}:{pid}:{float(started) - 100}")  # the number was given to another process
-    assert is_dead(f"{host}:{2**22 + 1}:{started}")
-    assert not is_dead(f"other-{host}:{pid}:0.0")
-    for nonsense in ("", host, f"{host}:x:y", f"{host}:{pid}:y"):
+    assert is_dead(f"{host}:{pid}:{float(started) - 100}@{boot}")  # the number was given to another process
+    assert is_dead(f"{host}:{2**22 + 1}:{birth}")
+    assert not is_dead(f"other-{host}:{pid}:0.0@{boot}")
+    assert not is_dead(f"{host}:{2**22 + 1}:{started}@another0")  # a machine of the same name
+    for nonsense in ("", host, f"{host}:x:y", f"{host}:{pid}:y@{boot}"):
         assert not is_dead(nonsense)
 
 

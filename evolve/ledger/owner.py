@@ -1,10 +1,11 @@
-"""Who drives a search: `host:pid:started`, and whether that process is still alive."""
+"""Who drives a search: `host:pid:started@boot`, and whether that process is still alive."""
 
 from __future__ import annotations
 
 import os
 import socket
 from functools import cache
+from pathlib import Path
 
 import psutil
 
@@ -14,14 +15,15 @@ _START_TOLERANCE = 2.0  # seconds; the time of boot, from which starts are count
 
 def this_process() -> str:
     """The identity of the calling process."""
-    return f"{_host()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    return f"{_host()}:{os.getpid()}:{psutil.Process().create_time():.2f}@{_boot()}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether `owner` is a process of this host that is gone; False where that cannot be known."""
     host, _, process = owner.partition(":")
-    pid, _, started = process.partition(":")
-    if host != _host() or not pid.isdigit():
+    pid, _, birth = process.partition(":")
+    started, _, boot = birth.partition("@")
+    if host != _host() or boot != _boot() or not pid.isdigit():
         return False
     try:
         candidate = psutil.Process(int(pid))
@@ -32,6 +34,15 @@ def is_dead(owner: str) -> bool:
         return True
     except (psutil.AccessDenied, ValueError):
         return False
+
+
+@cache
+def _boot() -> str:
+    # two machines may have one name, as copies of a virtual machine do, but never one boot
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return ""
 
 
 @cache

@@ -75,7 +75,7 @@ class SearchRecord:
     started_at: float | None
     finished_at: float | None
     request: Request | None
-    owner: str | None  # "host:pid:started" of the driver that holds the lease, if any
+    owner: str | None  # "host:pid:started@boot" of the driver that holds the lease, if any
     lease_expires: float | None
     evaluated: int  # individuals with a final verdict, reused ones included
     trained: int  # evaluations that really trained to an end
