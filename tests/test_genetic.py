@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,3 +207,12 @@ def test_failures_never_become_parents() -> None:
 def test_a_search_in_which_all_fails_goes_on_sampling() -> None:
     outcomes = evolve(space(), 30, lambda proposal: Outcome(proposal, None, FailureKind.DIVERGED))
     assert all(not each.proposal.parents for each in outcomes)
+
+
+def test_of_twins_the_older_one_stays_a_parent() -> None:
+    search = GeneticSearch(space(search={"population": 2}))
+    first, second = search.ask(2)
+    for outcome in (Outcome(first, 0.1), Outcome(second, 0.9), Outcome(replace(first, number=7), 0.1)):
+        search.tell(outcome)
+    parents = {parent for child in search.ask(20) for parent in child.parents}
+    assert parents <= {0, 1}

@@ -110,7 +110,8 @@ class GeneticSearch:
         else:
             self._population += born
             if len(self._population) > self._settings.population:
-                self._population.remove(min(self._population, key=_rank))
+                worst = min(self._population, key=_rank)  # by identity: a twin's genome is equal to it
+                self._population = [each for each in self._population if each is not worst]
 
     def _invite_immigrants(self) -> None:
         """On stagnation, or when the population has all but collapsed, a generation gets fresh blood."""
