@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from evolve.dispatch import Dispatcher, InlineDispatcher
 from evolve.environment import DiskWatch, describe_environment, gpu_names
 from evolve.exceptions import DataError, InputError
@@ -37,6 +39,8 @@ GRACE_SECONDS = 30.0
 """How long a finished search waits for those who look on; MLflow gets what is left later."""
 HURRY_SECONDS = 3.0
 """The same for a search that is interrupted."""
+WORKER_BYTES = 2e9
+"""Memory that a worker is expected to need on a machine without GPUs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class RunOptions:
     Attributes:
         objective: `yolo12`, or `package.module:function`.
         inline: Train in the driver's own process.
-        workers: Trials at once; by default one for each GPU share, or one for every two CPU cores.
+        workers: Trials at once; by default one for each GPU share, or for each CPU core.
         gpus_per_trial: GPUs, or the share of one, that a trial gets; by default 1 where there is one.
         ray_address: A Ray cluster to join; a local Ray is started otherwise.
         hang_timeout: Seconds without a report after which a trial counts as hung.
@@ -252,7 +256,7 @@ def _runner(
     return Runner(
         space=space,
         algorithm=GeneticSearch(space),
-        dispatcher=make_dispatcher(options, gpus),
+        dispatcher=make_dispatcher(options, gpus, space.search.population),
         ledger=ledger,
         keeper=keeper,
         template=template,
@@ -261,7 +265,7 @@ def _runner(
     )
 
 
-def make_dispatcher(options: RunOptions, gpus_per_trial: float) -> Dispatcher:
+def make_dispatcher(options: RunOptions, gpus_per_trial: float, population: int) -> Dispatcher:
     """The dispatcher that the options ask for."""
     from workers.objectives import resolve_objective
 
@@ -272,7 +276,7 @@ def make_dispatcher(options: RunOptions, gpus_per_trial: float) -> Dispatcher:
 
     return RayDispatcher(
         options.objective,
-        workers=options.workers or default_workers(gpus_per_trial),
+        workers=options.workers or default_workers(gpus_per_trial, population),
         gpus_per_trial=gpus_per_trial,
         address=options.ray_address,
         hang_timeout=options.hang_timeout,
@@ -285,8 +289,13 @@ def _gpus_per_trial(options: RunOptions) -> float:
     return 1.0 if gpu_names() and options.objective == BUILT_IN_OBJECTIVE else 0.0
 
 
-def default_workers(gpus_per_trial: float) -> int:
-    """One trial for each GPU share of this machine; without GPUs, one for every two cores."""
+def default_workers(gpus_per_trial: float, population: int) -> int:
+    """One trial for each GPU share of this machine; without GPUs, one for each core as far as memory reaches.
+
+    Two small trainings on a core each are faster than one after the other on both. More than a generation at
+    once would breed nothing.
+    """
     if gpus_per_trial > 0:
         return max(1, int(len(gpu_names()) / gpus_per_trial))
-    return max(1, (os.cpu_count() or 1) // 2)
+    roomy = int(psutil.virtual_memory().available / WORKER_BYTES)
+    return max(1, min(os.cpu_count() or 1, roomy, population))
