@@ -222,6 +222,11 @@ def test_too_many_workers_are_refused_in_one_line(make: Make) -> None:
         assert part in message
 
 
+def test_more_workers_than_the_cores_can_bear_are_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"--workers 999: each trial must find 0\.125 CPUs"):
+        make(workers=999)
+
+
 @pytest.mark.parametrize(
     ("share", "node", "room"),
     [

@@ -22,6 +22,7 @@ from workers import guardian
 
 OBJECT_STORE_BYTES = 128 * 2**20  # epoch reports are all that travels
 LOG_BYTES = 16 * 2**20
+SMALLEST_SHARE = 0.125  # of a core: thousands of processes by a slip of the finger would take the machine down
 LONGEST_TEMPORARY_PATH = 30  # Ray puts Unix sockets below it, whose paths must stay under 108 bytes
 
 
@@ -138,11 +139,13 @@ class RayCluster:
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     def cpus_of_an_equal_share(self, workers: int) -> float:
-        """Cores for each of `workers` trials; 1 on a cluster, which others may use too."""
+        """Cores for each of `workers` trials, an eighth at least; 1 on a cluster, which others may use too."""
         if not self.is_local:
             return 1.0
         cores = sum(node.get("CPU", 0.0) for node in self.nodes())
-        return float(cores // workers) if cores >= workers else math.floor(1e4 * cores / workers) / 1e4
+        if cores >= workers:
+            return float(cores // workers)
+        return max(SMALLEST_SHARE, math.floor(1e4 * cores / workers) / 1e4)
 
     def close(self) -> None:
         """Disconnect; a local Ray ends with all that was started below it. A second call does nothing."""
@@ -156,11 +159,14 @@ class RayCluster:
 
 
 def _connect(address: str) -> None:
-    what_to_do = "start one with `ray start --head`, or leave --ray-address out for a local one"
+    what_to_do = (
+        "start one with `ray start --head`, give its token in RAY_AUTH_TOKEN if it asks for one, "
+        "or leave --ray-address out for a local Ray"
+    )
     if "://" in address:
         raise InputError(f"--ray-address: must be host:port or auto, but got {address!r}; {what_to_do}")
     try:
-        with _own_signal_handlers():
+        with _silent_core(), _own_signal_handlers():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (
         Exception
@@ -183,6 +189,19 @@ def _own_signal_handlers() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _silent_core() -> Iterator[None]:
+    """Drop what Ray's core says of every attempt to connect: it goes past Python, straight to the terminal."""
+    standard_error = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 @contextmanager
