@@ -569,6 +569,21 @@ def test_a_server_that_comes_late_gets_everything(
     assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED"}
 
 
+def test_a_creation_that_was_cut_short_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.db import utils
+
+    def killed(engine: object) -> None:
+        raise KeyboardInterrupt
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "_upgrade_db", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_store(uri)
+    prepare_store(uri)
+    assert [each.name for each in MlflowClient(uri).search_experiments()] == ["Default"]
+
+
 @pytest.mark.slow
 def test_processes_that_create_the_store_at_once_all_succeed(tmp_path: Path) -> None:
     script = f"from evolve.tracking import prepare_store; prepare_store('sqlite:///{tmp_path}/mlflow.db')"

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from evolve.exceptions import InputError
+from evolve.exceptions import EvolveError, InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,10 +50,22 @@ def open_store(uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that create the tables at once can both fail, for good.
     with FileLock(f"{database}.lock", timeout=_INITIALISE_SECONDS):
+        if not database.exists():
+            _create(database)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
         _write_ahead(database)
     return client
+
+
+def _create(database: Path) -> None:
+    """Make the store in one step: MLflow can never open one whose creation was cut short by a kill."""
+    from mlflow import MlflowClient
+
+    with TemporaryDirectory(dir=database.parent) as folder:
+        draft = Path(folder, database.name)
+        MlflowClient(f"{_SQLITE}{draft}").search_experiments(max_results=1)
+        draft.replace(database)
 
 
 def prepare_store(uri: str) -> None:
@@ -63,6 +76,21 @@ def prepare_store(uri: str) -> None:
     _configure()
     if _sqlite_file(uri) is not None:
         open_store(uri)
+
+
+def check_store(uri: str) -> None:
+    """Check that the store answers.
+
+    Raises:
+        EvolveError: it does not, or there can be none at such an address.
+    """
+    try:
+        open_store(uri).search_experiments(max_results=1)
+    except Exception as error:  # of MLflow, of the database's driver, or of the web client
+        reason = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0]
+        raise EvolveError(
+            f"MLFLOW_TRACKING_URI: MLflow must answer at {uri}, but got {reason:.200}; start it, or correct the address"
+        ) from error
 
 
 def artifact_folder(uri: str) -> Path | None:
