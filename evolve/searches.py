@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +79,7 @@ class Search:
 
 def is_driven(search: SearchRecord) -> bool:
     """Whether a living driver is at work on a search."""
-    if search.owner is None or is_dead(search.owner):
-        return False
-    return search.lease_expires is not None and search.lease_expires > time.time()
+    return search.leased and search.owner is not None and not is_dead(search.owner)
 
 
 def unfinished(ledger: Ledger, name: str | None = None) -> list[SearchRecord]:

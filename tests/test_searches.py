@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def test_an_unreachable_mlflow_is_said_and_not_waited_for(tmp_path: Path) -> Non
         ledger.acquire(create(ledger, space(), tmp_path).id).release(SearchState.CANCELLED, "enough")
         with pytest.raises(EvolveError, match=r"did not take everything; try `evolve sync` again"):
             deliver_missed(ledger, settings, seconds=1.0)
+
+
+@pytest.mark.parametrize("now", [0.0, 1e12])
+def test_a_clock_that_is_wrong_here_does_not_tell_who_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float
+) -> None:
+    with Ledger(Settings(home=tmp_path).ledger_url) as ledger:
+        monkeypatch.setattr("time.time", lambda: now)
+        search = create(ledger, space(), tmp_path)
+        lease = ledger.acquire(search.id, ttl=0.2)
+        assert is_driven(ledger.search(search.id))
+        time.sleep(0.3)
+        assert not is_driven(ledger.search(search.id))
+        lease.release(SearchState.CANCELLED)
+        assert not is_driven(ledger.search(search.id))
 
 
 def test_a_search_that_is_over_is_not_resumed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from evolve.exceptions import SearchNotFound
-from evolve.ledger.models import cursors, epochs, evaluations, events, individuals, searches
+from evolve.ledger.models import DatabaseTime, cursors, epochs, evaluations, events, individuals, searches
 from evolve.ledger.records import (
     EpochRecord,
     EvaluationRecord,
@@ -24,7 +24,10 @@ from evolve.trial import FailureKind, TrialState
 _PREFIX = 4  # an abbreviated id has at least this many characters
 
 _PRIVATE = {"ordinal", "lease_token", "lease_since", "last_event"}
-_SEARCH = select(*(column for column in searches.c if column.name not in _PRIVATE))
+_SEARCH = select(
+    *(column for column in searches.c if column.name not in _PRIVATE),
+    (searches.c.lease_expires > DatabaseTime()).label("leased"),
+)
 
 
 def search(connection: Connection, ref: str) -> SearchRecord:
@@ -129,6 +132,7 @@ def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
 
 def _search_record(row: dict[str, Any]) -> SearchRecord:
     row["state"] = SearchState(row["state"])
+    row["leased"] = bool(row["leased"])  # unknown, so false, where there is no lease
     row["request"] = None if row["request"] is None else Request(row["request"])
     return SearchRecord(**row)
 

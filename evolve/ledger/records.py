@@ -85,6 +85,7 @@ class SearchRecord:
     best_individual: int | None
     best_fitness: float | None
     default_fitness: float | None  # of individual 0
+    leased: bool = False  # whether the lease held when this was read, on the database's clock
 
 
 @dataclass(frozen=True)
