@@ -28,7 +28,8 @@ inputs.register(app)
 
 def main() -> None:
     """Entry point of the script `evolve`; turns our errors into one line and an exit code."""
-    logging.basicConfig(format="evolve: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="evolve: %(message)s", level=logging.WARNING, handlers=[_StandardError()])
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # every attempt to reach a server that is away
     try:
         app()
     except EvolveError as error:
@@ -37,3 +38,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         sys.exit(0)
+
+
+class _StandardError(logging.Handler):
+    """Writes to standard error as it is at that moment: the live display puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
