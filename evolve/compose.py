@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 BUILT_IN_OBJECTIVE = "yolo12"
 GRACE_SECONDS = 30.0
-"""How long a finished search waits for those who look on; MLflow gets what is left later."""
+"""How long a finished search waits for those who look on and can be reached; MLflow gets what is left later."""
 HURRY_SECONDS = 3.0
-"""The same for a search that is interrupted."""
+"""The same for a search that is interrupted, and for those who cannot be reached."""
 WORKER_BYTES = 2e9
 """Memory that a worker is expected to need on a machine without GPUs."""
 
@@ -229,9 +229,14 @@ def _follow(ledger: Ledger, search_id: str, observers: Sequence[Observer], setti
 
 def _dismiss(followers: Sequence[Follower], seconds: float) -> None:
     deadline = time.monotonic() + seconds
+
+    def left() -> float:
+        return max(0.1, deadline - time.monotonic())
+
     for follower in followers:
-        follower.drain(max(0.1, deadline - time.monotonic()))
-        follower.close(max(0.1, deadline - time.monotonic()))
+        if not follower.drain(min(left(), HURRY_SECONDS)) and not follower.is_failing:
+            follower.drain(left())
+        follower.close(left())
 
 
 def _runner(

@@ -7,7 +7,7 @@ from evolve.ledger import Ledger
 from evolve.observers import Follower
 from evolve.searches import is_driven
 from evolve.settings import Settings
-from evolve.tracking import MlflowObserver
+from evolve.tracking import MlflowObserver, check_store
 
 PAGE = 100
 SECONDS = 600.0
@@ -27,6 +27,7 @@ def deliver_missed(ledger: Ledger, settings: Settings, seconds: float = SECONDS)
     Raises:
         EvolveError: if MLflow cannot be reached.
     """
+    check_store(settings.tracking_uri)
     delivered = offset = 0
     while page := ledger.searches(limit=PAGE, offset=offset):
         offset += len(page)

@@ -98,6 +98,11 @@ class Follower:
         self._thread.start()
         return self
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the observer could not be reached when last tried."""
+        return self._failures > 0
+
     def drain(self, timeout: float) -> bool:
         """Wait until the observer has heard of all that was recorded before this call.
 

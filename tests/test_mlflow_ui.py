@@ -1,4 +1,4 @@
-"""`evolve ui` as a user meets it: it opens, it stays small, a signal ends all of it."""
+"""MLflow as a user of the command line meets it: `evolve ui`, and an MLflow that is away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from evolve.yaml_io import dump_yaml
+from spaces import OBJECTIVE, document
 
 SECONDS = 90
 
@@ -78,3 +81,25 @@ def test_a_taken_port_is_refused_in_one_line(tmp_path: Path) -> None:
     assert (
         complaints.strip() == f"evolve: --port {port}: must be free, but Address already in use; choose another one"
     )
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "nonsense://there"])
+def test_an_mlflow_that_is_away_is_one_line(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "space.yaml").write_text(dump_yaml(document(search={"population": 2, "generations": 1})))
+    environment = {**os.environ, "EVOLVE_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": uri}
+
+    def evolve(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "evolve", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
+
+    searched = evolve("run", "--space", "space.yaml", "--objective", OBJECTIVE, "--inline")
+    assert searched.returncode == 0
+    assert len(searched.stderr.splitlines()) == 1
+    assert "the rest is delivered later" in searched.stderr
+
+    synced = evolve("sync")
+    assert synced.returncode == 1
+    assert len(synced.stderr.splitlines()) == 1
+    assert f"MLFLOW_TRACKING_URI: MLflow must answer at {uri}" in synced.stderr

@@ -5,6 +5,6 @@ itself is imported only when an observer first has something to say, for that ta
 """
 
 from evolve.tracking.observer import MlflowObserver
-from evolve.tracking.store import prepare_store, serve, ui_command
+from evolve.tracking.store import check_store, prepare_store, serve, ui_command
 
-__all__ = ["MlflowObserver", "prepare_store", "serve", "ui_command"]
+__all__ = ["MlflowObserver", "check_store", "prepare_store", "serve", "ui_command"]

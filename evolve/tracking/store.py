@@ -89,7 +89,7 @@ def check_store(uri: str) -> None:
     except Exception as error:  # of MLflow, of the database's driver, or of the web client
         reason = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0]
         raise EvolveError(
-            f"MLFLOW_TRACKING_URI: MLflow must answer at {uri}, but got {reason:.200}; start it, or correct the address"
+            f"MLFLOW_TRACKING_URI: MLflow must answer at {uri}, but got {reason:.200}; start it or correct this"
         ) from error
 
 
