@@ -34,6 +34,7 @@ class LeaseKeeper:
         self._request: Request | None = None
         self._lost: LeaseLost | None = None
         self._done = threading.Event()
+        self._hurried = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
@@ -81,10 +82,13 @@ class LeaseKeeper:
             except LeaseLost:
                 raise
             except LedgerError as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._hurried.wait(RETRY_SECONDS):
                     raise
                 log.warning("waiting for the ledger: %s", error)
-                time.sleep(RETRY_SECONDS)
+
+    def hurry(self) -> None:
+        """Wait no longer for a database that is away: the driver is asked to leave."""
+        self._hurried.set()
 
     def release(self, state: SearchState, reason: str) -> None:
         """Let go of the search for good."""

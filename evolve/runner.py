@@ -104,6 +104,7 @@ class Runner:
     def interrupt(self) -> None:
         """Ask for an orderly end; safe to call from a signal handler."""
         self._interrupted = True
+        self._keeper.hurry()
         if self._training_here:
             raise Interrupted
 

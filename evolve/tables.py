@@ -66,7 +66,7 @@ def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -
             number(search.best_fitness),
             MISSING if difference is None else f"{difference:+.4f}",
             " ".join(duration(now - search.created_at).split()[:2]),
-            _driver(search, now),
+            _driver(search),
         )
     return table
 
@@ -120,7 +120,7 @@ def _summary(
     rows: list[tuple[str, RenderableType]] = [
         ("search", Text.assemble((clean(search.name), "bold"), f" ({search.id})")),
         ("state", state),
-        ("driver", _owner(search, now)),
+        ("driver", _owner(search)),
         ("evaluated", _done(search)),
         ("best", Text(found)),
         ("cost", Text(cost)),
@@ -199,14 +199,13 @@ def _done(search: SearchRecord) -> str:
     return f"{search.evaluated}/{population * amount}"
 
 
-def _driver(search: SearchRecord, now: float) -> Text:
+def _driver(search: SearchRecord) -> Text:
     if search.owner is None:
         return Text(MISSING, "dim")
-    alive = search.lease_expires is not None and search.lease_expires > now
-    return Text("alive", "green") if alive else Text("dead", "red")
+    return Text("alive", "green") if search.leased else Text("dead", "red")
 
 
-def _owner(search: SearchRecord, now: float) -> Text:
+def _owner(search: SearchRecord) -> Text:
     """The driver with its place, `host:pid`."""
-    state = _driver(search, now)
+    state = _driver(search)
     return state if search.owner is None else state.append(f" ({clean(':'.join(search.owner.split(':')[:2]))})")

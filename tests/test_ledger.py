@@ -78,7 +78,7 @@ def test_new_search_reads_back(ledger: Ledger) -> None:
     assert (event.sequence, event.kind, event.data) == (1, EventKind.SEARCH_CREATED, {"name": "helmets"})
 
 
-def test_search_is_found_by_id_then_prefix_then_newest_name(ledger: Ledger) -> None:
+def test_search_is_found_by_id_then_newest_name_then_prefix(ledger: Ledger) -> None:
     first = create(ledger, "a", search_id="abcd1234")
     create(ledger, "a", search_id="abcd9999")
     newest = create(ledger, "a", search_id="00000001")
@@ -87,6 +87,9 @@ def test_search_is_found_by_id_then_prefix_then_newest_name(ledger: Ledger) -> N
     assert ledger.search("a") == newest
     assert ledger.search("abcd9999").id == "abcd9999"
     assert ledger.search(clash.id).name == "abcd9999"
+    like_an_id = create(ledger, "abcd1")
+    assert ledger.search("abcd1") == like_an_id
+    assert ledger.search("abcd12") == first
 
 
 @pytest.mark.parametrize("ref", ["abc", "abcd", "zzzzzz", "", "ab%", "____", "\x00", "ABCD123\ud800"])

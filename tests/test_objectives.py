@@ -187,6 +187,12 @@ def test_a_module_that_breaks_while_imported_says_why(tmp_path, monkeypatch):
         resolve_objective("broken_user_module:train")
     with pytest.raises(InputError, match="ZeroDivisionError: division by zero"):
         resolve_objective("raising_user_module:train")
+    (tmp_path / "exiting_user_module.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(InputError, match="importing it failed: SystemExit: 3"):
+        resolve_objective("exiting_user_module:train")
+    (tmp_path / "picky_user_module.py").write_text("class Picky:\n    def __init__(self, x): ...\n")
+    with pytest.raises(InputError, match="making it without arguments failed: TypeError"):
+        resolve_objective("picky_user_module:Picky")
 
 
 def test_built_in():

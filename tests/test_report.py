@@ -211,8 +211,8 @@ def screen(renderable, width: int = 120) -> str:
 
 
 def test_the_list_of_searches():
-    alive = replace(sample_ledger(40).record, owner="box:42:1.5", lease_expires=2000.0)
-    dead = search_record(id="deadbeef", name="[bold]x\x1b[31m", owner="box:43:1.5", lease_expires=1000.0)
+    alive = replace(sample_ledger(40).record, owner="box:42:1.5", leased=True)
+    dead = search_record(id="deadbeef", name="[bold]x\x1b[31m", owner="box:43:1.5")
     lines = screen(searches_table([alive, dead], now=1500.0)).splitlines()
     assert lines[0].split() == ["ID", "NAME", "STATE", "DONE", "BEST", "GAIN", "AGE", "DRIVER"]
     assert "40/240" in lines[1]
@@ -233,7 +233,7 @@ def test_the_list_fits_eighty_columns():
 @pytest.mark.parametrize("width", [60, 120])
 def test_one_search_at_a_glance(width):
     ledger = sample_ledger(240)
-    record = replace(ledger.record, owner="box:42:1.5", lease_expires=2000.0)
+    record = replace(ledger.record, owner="box:42:1.5", leased=True)
     text = screen(search_view(record, ledger.members, metric=METRIC, now=1500.0), width)
     assert f"individual {ledger.record.best_individual}" in text
     assert "10 earlier ones are not shown" in text

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evolve.dispatch import Completed, Failed, Started, Stopped, TrialEvent
-from evolve.exceptions import LeaseHeld, LeaseLost
+from evolve.exceptions import LeaseHeld, LeaseLost, LedgerError
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import EventKind, Ledger, Request, SearchRecord, SearchState
 from evolve.runner import Ending, Runner
@@ -342,6 +342,29 @@ def test_a_database_that_is_away_for_a_while_loses_no_result(tmp_path: Path) -> 
         assert run(ledger, search, Locking()).state is SearchState.COMPLETED
         assert len(ledger.evaluations(search.id, 3)) == 1
         occupant.close()
+
+
+def test_a_signal_is_heeded_although_the_database_is_away(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db?timeout=0.1") as ledger:
+        search = searched(ledger, tmp_path)
+        occupant = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        keeper = LeaseKeeper(ledger.acquire(search.id, ttl=0.5), interval=60)
+        runners: list[Runner] = []
+
+        class Locking(SyntheticObjective):
+            def run(self, spec: TrialSpec) -> TrialStream:
+                occupant.execute("BEGIN IMMEDIATE")
+                threading.Timer(0.5, lambda: runners[0].interrupt()).start()
+                return (yield from super().run(spec))
+
+        started = time.monotonic()
+        with pytest.raises(LedgerError), keeper:
+            runners.append(make_runner(ledger, search, keeper, objective=Locking()))
+            runners[0].run()
+        assert time.monotonic() - started < 10
+        occupant.close()
+        time.sleep(0.6)  # the lease that could not be released runs out
+        assert run(ledger, search).state is SearchState.COMPLETED
 
 
 def test_what_took_effect_other_than_asked_is_said_once(ledger: Ledger, tmp_path: Path) -> None:

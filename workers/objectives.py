@@ -45,7 +45,7 @@ def resolve_objective(name: str) -> Objective:
     if found is None:
         raise InputError(f"objective: {name}: module {module_name} has no {attribute!r}; check the name")
     if inspect.isclass(found):
-        found = found()
+        found = _build(name, found)
     if name in BUILT_IN:
         return cast("Objective", found)
     function = getattr(found, "run", found)
@@ -66,9 +66,19 @@ def _import(name: str, module_name: str) -> Any:
                 f"objective: {name}: no module named {error.name!r} here; run from its folder or install it"
             ) from error
         raise InputError(f"objective: {name}: importing it failed: {error}; install what is missing") from error
-    except Exception as error:  # a user's module may raise anything while it is imported
-        summary = str(error).split("\n", 1)[0]
-        raise InputError(f"objective: {name}: importing it failed: {type(error).__name__}: {summary}") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
+        raise InputError(f"objective: {name}: importing it failed: {_summary(error)}") from error
+
+
+def _build(name: str, objective: type) -> Any:
+    try:
+        return objective()
+    except (Exception, SystemExit) as error:  # and so may a user's class while it is made
+        raise InputError(f"objective: {name}: making it without arguments failed: {_summary(error)}") from error
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
 
 class FunctionObjective:

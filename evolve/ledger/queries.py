@@ -31,18 +31,22 @@ _SEARCH = select(
 
 
 def search(connection: Connection, ref: str) -> SearchRecord:
-    """The search of this id, unique beginning of an id, or name (the newest one of it).
+    """The search of this id, or name (the newest one of it), or unique beginning of an id.
+
+    A whole name goes before the beginning of an id, which a name may happen to be.
 
     Raises:
         SearchNotFound: None, or several ids begin like this.
     """
-    by_name = _SEARCH.where(searches.c.name == ref).order_by(searches.c.ordinal.desc()).limit(1)
-    found = _with_id(connection, ref) if ref.isprintable() else []  # PostgreSQL refuses NUL
+    found: list[dict[str, Any]] = []
+    if ref.isprintable():  # PostgreSQL refuses NUL
+        newest = _SEARCH.order_by(searches.c.ordinal.desc())
+        found = _rows(connection, _SEARCH.where(searches.c.id == ref))
+        found = found or _rows(connection, newest.where(searches.c.name == ref).limit(1))
+        if not found and len(ref) >= _PREFIX:
+            found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
     if len(found) == 1:
         return _search_record(found[0])
-    named = _rows(connection, by_name)
-    if named:
-        return _search_record(named[0])
     problem = "several ids begin like this" if found else "no search has this id or name"
     raise SearchNotFound(f"search {ref}: {problem}; `evolve list` shows all of them")
 
@@ -117,13 +121,6 @@ def cursor(connection: Connection, observer: str, search_id: str) -> int:
     """The last event that an observer has handled, 0 before the first."""
     query = select(cursors.c.sequence).where(cursors.c.observer == observer, cursors.c.search_id == search_id)
     return connection.scalar(query) or 0
-
-
-def _with_id(connection: Connection, ref: str) -> list[dict[str, Any]]:
-    found = _rows(connection, _SEARCH.where(searches.c.id == ref))
-    if not found and len(ref) >= _PREFIX:
-        found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
-    return found
 
 
 def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ class Ledger:
         self._database.close()
 
     def search(self, ref: str) -> SearchRecord:
-        """The search with this id, else with this unique beginning of an id, else the newest of this name.
+        """The search with this id, else the newest of this name, else with this unique beginning of an id.
 
         Args:
             ref: An id, at least 4 characters of one, or a name.
