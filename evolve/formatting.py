@@ -58,7 +58,7 @@ def fitness_label(weights: Mapping[str, float]) -> str:
 
 def failure_label(kind: FailureKind | str) -> str:
     """A failure kind in words, e.g. `out of memory`."""
-    return clean(str(kind)).replace("_", " ")
+    return "code error" if kind == FailureKind.CODE else clean(str(kind)).replace("_", " ")
 
 
 def finite(value: object) -> object:

@@ -49,7 +49,7 @@ class LiveProgress:
                 self._state.fold(event)
         if self._state.ends(news):
             self._stop()
-            for line in summary_lines(search, self._metric, self._state.failures, self._state.elapsed):
+            for line in summary_lines(search, self._metric, self._state):
                 self._console.print(line)
         elif self._live is None and news and not self._state.finished:
             self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
@@ -149,7 +149,8 @@ class LiveProgress:
         parts = [failures_text(self._state.failures)] if self._state.failures else []
         if self._state.retries:
             parts.append(f"{self._state.retries} retried")
-        return ", ".join(parts)
+        said = f"; the last one: {self._state.last_failure}" if self._state.last_failure else ""
+        return ", ".join(parts) + said
 
     def _where(self) -> str:
         search = self._state.search

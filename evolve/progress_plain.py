@@ -43,7 +43,7 @@ class PlainProgress:
             if line:
                 self._print(Text(line))
         if self._state.ends(news):
-            for text in summary_lines(search, self._metric, self._state.failures, self._state.elapsed):
+            for text in summary_lines(search, self._metric, self._state):
                 self._print(text)
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ class ProgressState:
         self.running: dict[int, RunningTrial] = {}
         self.failures: Counter[str] = Counter()
         self.retries = 0
+        self.last_failure = ""
         self.notice = ""
         self.paused = ""
         self.finished = False
@@ -177,6 +178,7 @@ class ProgressState:
 
     def _trial_failed(self, event: EventRecord) -> None:
         self.retries += bool(event.data.get("retry"))
+        self.last_failure = str(event.data.get("message", ""))
 
     def _individual_evaluated(self, event: EventRecord) -> None:
         self.evaluated += 1

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from evolve.formatting import clean, count, duration, failure_label, metric_label, number, verdict
 from evolve.ledger.records import SearchRecord, SearchState
+from evolve.progress_state import ProgressState
 
 _STATE_STYLES = {SearchState.COMPLETED: "bold green", SearchState.FAILED: "bold red"}
 
@@ -18,24 +19,23 @@ def failures_text(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{amount} {failure_label(kind)}" for kind, amount in ordered)
 
 
-def summary_lines(
-    search: SearchRecord, metric: str, failures: Mapping[str, int], elapsed: float | None
-) -> list[Text]:
+def summary_lines(search: SearchRecord, metric: str, seen: ProgressState) -> list[Text]:
     """What to print when the driver lets go of `search`, a line each.
 
     Args:
         search: The record as it stands at the end.
         metric: Name of the fitness.
-        failures: Failed individuals by kind, as far as this process saw them.
-        elapsed: Wall-clock seconds since the search first started.
+        seen: What this process saw of it.
     """
     lines = [_headline(search), _best(search, metric)]
     cost = f"{count(search.trained, 'training')}, {count(search.evaluated, 'individual')}"
     gpu = f", {duration(search.gpu_seconds)} of GPU" if search.gpu_seconds else ""
-    lines.append(_labelled("cost", f"{cost} in {duration(elapsed)}{gpu}"))
+    lines.append(_labelled("cost", f"{cost} in {duration(seen.elapsed)}{gpu}"))
     if search.failed:
-        kinds = failures_text(failures)
-        lines.append(_labelled("failed", count(search.failed, "individual") + (f": {kinds}" if kinds else "")))
+        kinds = failures_text(seen.failures)
+        lines.append(_labelled("failed", count(search.failed, "trial") + (f": {kinds}" if kinds else "")))
+    if seen.last_failure:
+        lines.append(_labelled("", f"the last one: {clean(seen.last_failure)}"))
     lines.append(_labelled("next", "  ".join(next_commands(search))))
     return lines
 

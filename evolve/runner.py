@@ -37,7 +37,7 @@ class Ending:
     reason: str
 
 
-INTERRUPTION = Ending(SearchState.INTERRUPTED, "interrupted by a signal")
+INTERRUPTION = Ending(SearchState.INTERRUPTED, "by a signal")
 
 
 class Runner:
@@ -143,7 +143,11 @@ class Runner:
         if self._registrar.fatal is not None:
             return Ending(SearchState.FAILED, self._registrar.fatal)
         reason = self._rules.reason(self._spent())
-        return None if reason is None else Ending(SearchState.COMPLETED, reason)
+        if reason is None:
+            return None
+        if self._registrar.totals.told and self._registrar.totals.best is None:
+            return Ending(SearchState.FAILED, f"{reason}, and no individual has a fitness")
+        return Ending(SearchState.COMPLETED, reason)
 
     def _spent(self) -> Totals:
         """The totals, with the trials that are still running."""

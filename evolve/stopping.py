@@ -53,9 +53,9 @@ class StopRules:
     def _spent(self, totals: Totals) -> str | None:
         stop = self._stop
         if totals.told >= self.individuals:
-            return f"{self._search.generations} generations are complete"
+            return f"{_amount(self._search.generations, 'generation')} complete"
         if stop.evaluations is not None and totals.trained >= stop.evaluations:
-            return f"{totals.trained} evaluations are done (stop.evaluations)"
+            return f"{_amount(totals.trained, 'evaluation')} done (stop.evaluations)"
         if stop.hours is not None and totals.wall_seconds >= stop.hours * 3600:
             return f"{stop.hours:g} hours are over (stop.hours)"
         if stop.gpu_hours is not None and totals.gpu_seconds >= stop.gpu_hours * 3600:
@@ -69,5 +69,10 @@ class StopRules:
         if stop.target is not None and totals.best is not None and totals.best >= stop.target:
             return f"fitness {totals.best:.4f} reached the target {stop.target:g} (stop.target)"
         if stop.plateau is not None and totals.told - totals.improved_at >= stop.plateau * population:
-            return f"no improvement for {stop.plateau} generations (stop.plateau)"
+            span = "a generation" if stop.plateau == 1 else f"{stop.plateau} generations"
+            return f"no improvement for {span} (stop.plateau)"
         return None
+
+
+def _amount(count: int, noun: str) -> str:
+    return f"1 {noun} is" if count == 1 else f"{count} {noun}s are"

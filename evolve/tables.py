@@ -77,6 +77,7 @@ def search_view(
     *,
     metric: str,
     best: int = 10,
+    last_failure: str = "",
     now: float | None = None,
 ) -> RenderableType:
     """`evolve show`: what there is to know about one search on one screen.
@@ -86,10 +87,11 @@ def search_view(
         individuals: All its individuals.
         metric: Name of the fitness.
         best: How many of the fittest to list.
+        last_failure: Message of the newest failure.
         now: Seconds since the epoch on the ledger's clock; this machine's by default.
     """
     now = time.time() if now is None else now
-    parts: list[RenderableType] = [_summary(search, individuals, metric, now)]
+    parts: list[RenderableType] = [_summary(search, individuals, metric, last_failure, now)]
     if any(each.told is not None for each in individuals):
         parts += [Text("\nGenerations", "bold"), _generations_table(individuals)]
     leaders = top(individuals, best)
@@ -99,7 +101,7 @@ def search_view(
 
 
 def _summary(
-    search: SearchRecord, individuals: Sequence[IndividualRecord], metric: str, now: float
+    search: SearchRecord, individuals: Sequence[IndividualRecord], metric: str, last_failure: str, now: float
 ) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -128,6 +130,8 @@ def _summary(
     failures = failure_counts(individuals)
     if failures:
         rows.append(("failed", Text(failures_text(failures))))
+    if last_failure:
+        rows.append(("", Text(f"the last one: {clean(last_failure)}")))
     rows.append(("files", Text(clean(search.directory) or MISSING)))
     rows.append(("next", Text("  ".join(next_commands(search)))))
     for label, value in rows:

@@ -95,6 +95,16 @@ def test_json_has_an_object_for_every_event(evolve: Evolve) -> None:
     assert kinds[-1] == "search_finished"
 
 
+def test_a_search_in_which_all_fails_says_why_and_fails(evolve: Evolve) -> None:
+    failures = {str(number): "crash" for number in range(8)}
+    sections = {"train": {"failures": failures}, "search": {"generations": 1, "same_error_limit": 99}}
+    said = evolve.run("--inline", code=1, **sections).stdout
+    assert "and no individual has a fitness" in said
+    assert "8 trials: 8 code error" in said
+    assert "the last one: RuntimeError: injected crash" in said
+    assert "the last one: RuntimeError: injected crash" in evolve("show", "mine").stdout
+
+
 def test_list_show_best_report_export(finished: Evolve, tmp_path: Path) -> None:
     assert "completed" in finished("list").stdout
     listed = json.loads(finished("list", "--json").stdout)
@@ -125,6 +135,7 @@ def test_list_show_best_report_export(finished: Evolve, tmp_path: Path) -> None:
         (("run", "--space", "yolo12n", "--data", "missing.yaml"), "--data"),
         (("run", "--space", "demo", "--objective", "no.such:thing"), "no module named 'no'"),
         (("run", "--space", "demo", "--data", "demo", "--weights", "gone.pt"), "gone.pt"),
+        (("run", "--space", "demo", "--inline", "--workers", "4"), "--inline"),
         (("show", "nothing"), "no search has this id or name"),
         (("resume",), "no search is unfinished"),
         (("data", "check", "nowhere"), "nowhere"),

@@ -196,7 +196,7 @@ def test_the_end_says_what_was_found_and_how_to_go_on(story, mode):
     for expected in (
         "interrupted", "Ctrl-C",
         "individual 1, mAP50-95 0.4200; +0.0200 (+5.0%) over the default configuration",
-        "2 trainings, 3 individuals", "2 min 00 s of GPU", "1 individual: 1 out of memory",
+        "2 trainings, 3 individuals", "2 min 00 s of GPU", "1 trial: 1 out of memory",
         "evolve resume 3f2a9c1b", "evolve best 3f2a9c1b", "evolve report 3f2a9c1b",
     ):  # fmt: skip
         assert text.count(expected) == 1, expected

@@ -162,7 +162,7 @@ def test_individuals_that_are_all_known_do_not_hide_the_stopping_rules(ledger: L
         ({"evaluations": 11}, "11 evaluations are done (stop.evaluations)"),
         ({"target": 0.1}, "reached the target 0.1 (stop.target)"),
         ({"hours": 1e-9}, "hours are over (stop.hours)"),
-        ({"plateau": 1}, "no improvement for 1 generations (stop.plateau)"),
+        ({"plateau": 1}, "no improvement for a generation (stop.plateau)"),
     ],
 )
 @pytest.mark.parametrize("generational", [False, True])
@@ -354,12 +354,12 @@ def test_a_signal_is_heeded_although_the_database_is_away(tmp_path: Path) -> Non
         class Locking(SyntheticObjective):
             def run(self, spec: TrialSpec) -> TrialStream:
                 occupant.execute("BEGIN IMMEDIATE")
-                threading.Timer(0.5, lambda: runners[0].interrupt()).start()
+                threading.Timer(0.5, runners[0].interrupt).start()
                 return (yield from super().run(spec))
 
         started = time.monotonic()
+        runners.append(make_runner(ledger, search, keeper, objective=Locking()))
         with pytest.raises(LedgerError), keeper:
-            runners.append(make_runner(ledger, search, keeper, objective=Locking()))
             runners[0].run()
         assert time.monotonic() - started < 10
         occupant.close()

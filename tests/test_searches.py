@@ -68,7 +68,7 @@ def test_an_unreachable_mlflow_is_said_and_not_waited_for(tmp_path: Path) -> Non
     settings = Settings(home=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     with Ledger(settings.ledger_url) as ledger:
         ledger.acquire(create(ledger, space(), tmp_path).id).release(SearchState.CANCELLED, "enough")
-        with pytest.raises(EvolveError, match=r"did not take everything; try `evolve sync` again"):
+        with pytest.raises(EvolveError, match=r"MLflow must answer at http://127.0.0.1:9"):
             deliver_missed(ledger, settings, seconds=1.0)
 
 
@@ -121,7 +121,7 @@ def test_a_resumed_search_keeps_the_weights_that_it_began_with(
     def weights_found_today(space: SearchSpace, *rest: object) -> Prepared:
         return Prepared(weights="/downloaded/yolo12n.pt" if space.weights == "auto" else space.weights)
 
-    monkeypatch.setattr("evolve.compose.prepare", weights_found_today)
+    monkeypatch.setattr("evolve.compose.preparation.prepare", weights_found_today)
     settings = Settings(home=tmp_path)
     with Ledger(settings.ledger_url) as ledger:
         search = create_search(ledger, space(weights="auto"), RunOptions(), Prepared(weights=began), settings)

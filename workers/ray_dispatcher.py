@@ -75,7 +75,8 @@ class RayDispatcher:
         gpus_per_trial: GPUs of a trial; a fraction lets trials share a GPU.
         cpus_per_trial: Cores of a trial; None shares a local Ray's equally, and takes 1 on a cluster.
         address: `host:port` of a running Ray cluster; None starts a local one, which ends with `close`.
-        cluster: A connection that exists already, instead of `address`; `close` leaves it open.
+        cluster: A connection that exists already, instead of `address`.
+        closes_cluster: Whether `close` ends that connection too.
         hang_timeout: Seconds without a report after which a trial is killed. None allows an hour before the
             first report, and then ten times the longest epoch so far, at least two minutes.
         recycle_after: Trials of a worker's life, at least 1.
@@ -95,6 +96,7 @@ class RayDispatcher:
         cpus_per_trial: float | None = None,
         address: str | None = None,
         cluster: RayCluster | None = None,
+        closes_cluster: bool = False,
         hang_timeout: float | None = None,
         recycle_after: int = 50,
         stop_grace: float = 30.0,
@@ -104,7 +106,7 @@ class RayDispatcher:
         self._recycle_after = recycle_after
         self._stop_grace = stop_grace
         self._cluster = cluster or RayCluster(address)
-        self._owns_cluster = cluster is None
+        self._owns_cluster = cluster is None or closes_cluster
         self._queue: dict[str, TrialSpec] = {}
         self._running: dict[str, _Run] = {}
         self._idle: list[_Worker] = []

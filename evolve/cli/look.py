@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from evolve.ledger import Ledger
+    from evolve.ledger import IndividualRecord, Ledger
     from evolve.space import SearchSpace
     from evolve.trial import Json
 
@@ -66,11 +66,20 @@ def show(
             _write_tables(ledger, record.id, [path for path in (csv, parquet) if path])
             return
         individuals = ledger.individuals(record.id)
+        last_failure = _last_failure(ledger, individuals)
     if as_json:
         typer.echo(json.dumps({"search": record_json(record), "individuals": list(map(record_json, individuals))}))
         return
     metric = str(_space(record.document, record.id).fitness)
-    Console().print(search_view(record, individuals, metric=metric, best=top))
+    Console().print(search_view(record, individuals, metric=metric, best=top, last_failure=last_failure))
+
+
+def _last_failure(ledger: Ledger, individuals: Sequence[IndividualRecord]) -> str:
+    failed = [each for each in individuals if each.failure is not None and each.reused_from is None]
+    if not failed:
+        return ""
+    newest = max(failed, key=lambda each: each.told or 0)
+    return ledger.evaluations(newest.search_id, newest.number)[-1].failure_message
 
 
 def _write_tables(ledger: Ledger, search_id: str, paths: list[Path]) -> None:

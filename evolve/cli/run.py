@@ -72,6 +72,8 @@ def run(
         "search.seed": seed,
         "search.generational": generational,
     }
+    if inline and (workers or ray_address):
+        raise InputError("--inline: trains one by one here, but got --workers or --ray-address too; drop one")
     loaded = load_space(space, {key: value for key, value in overrides.items() if value is not None})
     settings = Settings()
     options = RunOptions(objective, inline, workers, gpus_per_trial, ray_address, hang_timeout)
@@ -80,6 +82,7 @@ def run(
         if former is not None:
             _resume(ledger, former, settings, as_json)
             return
+        _say_what_takes_time()
         search, prepared = start(ledger, loaded, options, settings, name)
         _drive(ledger, search, prepared, settings, as_json)
 
@@ -144,7 +147,13 @@ def _resume(ledger: Ledger, search: SearchRecord, settings: Settings, as_json: b
     from evolve.searches import check_resumable
 
     check_resumable(search)
+    _say_what_takes_time()
     _drive(ledger, search, prepare_again(search, settings), settings, as_json)
+
+
+def _say_what_takes_time() -> None:
+    if sys.stderr.isatty():
+        typer.echo("checking objective, data and weights", err=True)
 
 
 def _drive(ledger: Ledger, search: SearchRecord, prepared: Prepared, settings: Settings, as_json: bool) -> None:

@@ -1,0 +1,124 @@
+"""During a search: the runner and everyone who looks on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from evolve.compose.dispatching import make_dispatcher
+from evolve.compose.options import RunOptions
+from evolve.compose.preparation import Prepared
+from evolve.environment import DiskWatch
+from evolve.exceptions import InputError
+from evolve.keeper import LeaseKeeper
+from evolve.ledger import Ledger, SearchRecord, SearchState
+from evolve.observers import Follower, Observer
+from evolve.runner import INTERRUPTION, Ending, Interrupted, Runner
+from evolve.search.genetic import GeneticSearch
+from evolve.settings import Settings
+from evolve.signals import Signals
+from evolve.space import SearchSpace
+from evolve.specs import SpecTemplate
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0
+"""How long a finished search waits for those who look on and can be reached; MLflow gets what is left later."""
+HURRY_SECONDS = 3.0
+"""The same for a search that is interrupted, and for those who cannot be reached."""
+
+
+def drive(
+    ledger: Ledger,
+    search: SearchRecord,
+    prepared: Prepared,
+    settings: Settings,
+    observers: Sequence[Observer],
+) -> Ending:
+    """Run a search until it ends or is interrupted.
+
+    Args:
+        ledger: Where it is recorded.
+        search: A new search, or one to go on with.
+        prepared: What it trains on.
+        settings: Where things are kept.
+        observers: Shown what happens, beside MLflow.
+
+    Raises:
+        LeaseHeld: another driver is at work on it.
+        LeaseLost: another driver has taken it over.
+    """
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    for note in prepared.notes:
+        log.warning("note: %s", note)
+    with LeaseKeeper(ledger.acquire(search.id)) as keeper, Signals() as signals:
+        followers: list[Follower] = []
+        ending = INTERRUPTION
+        try:
+            followers += _follow(ledger, search.id, observers, settings)
+            runner = _runner(ledger, keeper, search, space, prepared, settings)
+            signals.call(runner.interrupt)
+            ending = runner.run()
+        except Interrupted:
+            keeper.release(ending.state, ending.reason)
+        except InputError as error:
+            if search.started_at is None:  # a search that cannot begin is not one to resume
+                keeper.release(SearchState.CANCELLED, f"never started: {error}")
+            raise
+        finally:
+            _dismiss(followers, HURRY_SECONDS if ending is INTERRUPTION else GRACE_SECONDS)
+    return ending
+
+
+def _follow(ledger: Ledger, search_id: str, observers: Sequence[Observer], settings: Settings) -> list[Follower]:
+    """Everyone who looks on: the given observers from the start, MLflow from where it was."""
+    from evolve.tracking import MlflowObserver
+
+    mlflow = MlflowObserver(settings.tracking_uri, ledger)
+    followers = [Follower(ledger, search_id, observer, durable=False) for observer in observers]
+    followers.append(Follower(ledger, search_id, mlflow, locks=settings.home / "locks"))
+    return [follower.start() for follower in followers]
+
+
+def _dismiss(followers: Sequence[Follower], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+
+    def left() -> float:
+        return max(0.1, deadline - time.monotonic())
+
+    for follower in followers:
+        if not follower.drain(min(left(), HURRY_SECONDS)) and not follower.is_failing:
+            follower.drain(left())
+        follower.close(left())
+
+
+def _runner(
+    ledger: Ledger,
+    keeper: LeaseKeeper,
+    search: SearchRecord,
+    space: SearchSpace,
+    prepared: Prepared,
+    settings: Settings,
+) -> Runner:
+    dispatcher, gpus = make_dispatcher(RunOptions.of(search), space.search.population)
+    template = SpecTemplate(
+        search_id=search.id,
+        directory=Path(search.directory),
+        settings=space.train,
+        model=space.model,
+        weights=prepared.weights,
+        data=prepared.data,
+        seed=space.search.seed,
+    )
+    return Runner(
+        space=space,
+        algorithm=GeneticSearch(space),
+        dispatcher=dispatcher,
+        ledger=ledger,
+        keeper=keeper,
+        template=template,
+        gpus_per_trial=gpus,
+        shortage=DiskWatch(settings.home, settings.min_free_gb),
+    )

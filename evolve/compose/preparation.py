@@ -1,0 +1,119 @@
+"""Before a search: everything that can be checked is checked, and data and weights are made ready."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolve.compose.options import BUILT_IN_OBJECTIVE, RunOptions
+from evolve.environment import describe_environment
+from evolve.exceptions import DataError
+from evolve.ledger import Ledger, SearchRecord
+from evolve.settings import Settings
+from evolve.space import SearchSpace
+
+if TYPE_CHECKING:
+    from workers.datasets import DatasetReport
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a search trains on, checked and ready.
+
+    Attributes:
+        data: Path of the data YAML for the trials, or empty.
+        source: Where the data came from: the user's own YAML.
+        data_hash: Content hash of the data, or empty.
+        weights: `none`, or a path.
+        notes: What a person should know before the training starts.
+    """
+
+    data: str = ""
+    source: str = ""
+    data_hash: str = ""
+    weights: str = "none"
+    notes: tuple[str, ...] = ()
+
+
+def check_objective(space: SearchSpace, objective: str) -> None:
+    """Check that the objective can be had, and that it understands the space.
+
+    Raises:
+        InputError: with the key and what to do.
+    """
+    from workers.objectives import resolve_objective
+
+    resolve_objective(objective)
+    if objective == BUILT_IN_OBJECTIVE:
+        from workers.yolo12.arguments import check_arguments
+
+        check_arguments(space)
+
+
+def check_data(path: Path) -> DatasetReport:
+    """Judge a data set; see `workers.datasets.check_dataset`."""
+    from workers.datasets import check_dataset
+
+    return check_dataset(path)
+
+
+def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
+    """Check everything that can be checked before a training starts, and get data and weights ready.
+
+    Raises:
+        InputError: with the file, the key, and what to do.
+    """
+    check_objective(space, objective)
+    if objective != BUILT_IN_OBJECTIVE:
+        return Prepared(data=space.data, source=space.data)
+    from workers.datasets import check_dataset, prepare_view, resolve_data
+    from workers.yolo12 import download_dataset, prepare_labels, resolve_weights
+
+    source = resolve_data(space.data, settings.home, download=partial(download_dataset, home=settings.home))
+    report = check_dataset(source, settings.home)
+    report.raise_for_errors()
+    view = prepare_view(report, settings.home)
+    prepare_labels(view)
+    weights, note = resolve_weights(space.model, space.weights, settings.home)
+    notes = (*report.warnings(), *([note] if note else []))
+    return Prepared(str(view), str(source.absolute()), report.content_hash, str(weights or "none"), notes)
+
+
+def create_search(
+    ledger: Ledger, space: SearchSpace, options: RunOptions, prepared: Prepared, settings: Settings
+) -> SearchRecord:
+    """Enter a new search into the ledger, under the name of its space."""
+    search_id = secrets.token_hex(4)
+    directory = settings.home.absolute() / "searches" / search_id
+    directory.mkdir(parents=True)
+    return ledger.create_search(
+        name=space.name,
+        document={**space.document(), "data": prepared.source},
+        objective=options.objective,
+        options={**options.document(), "weights": prepared.weights, "notes": list(prepared.notes)},
+        environment=describe_environment(),
+        directory=str(directory),
+        data_hash=prepared.data_hash,
+        search_id=search_id,
+    )
+
+
+def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
+    """Get a search ready to go on, with the weights that it began with: `auto` may find others by now.
+
+    Raises:
+        InputError: where data, weights or objective cannot be had any more.
+        DataError: where the data changed; old and new fitness could not be compared.
+    """
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    begun_with = str(search.options.get("weights", space.weights))
+    prepared = prepare(space.model_copy(update={"weights": begun_with}), search.objective, settings)
+    if prepared.data_hash != search.data_hash:
+        raise DataError(
+            f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then,"
+            f" {prepared.data_hash[:12]} now); restore it, or start a new search with `evolve run --fresh`"
+        )
+    return prepared
