@@ -174,6 +174,8 @@ def test_a_signal_ends_a_search_in_order_and_resume_goes_on(evolve: Evolve, numb
 
     refused = evolve("run", "--space", space, "--objective", OBJECTIVE, "--inline", code=2).stderr
     assert f"go on with `evolve resume {search.id}`, or start anew with --fresh" in refused
+    moved = evolve("resume", "mine", "--ray-address", "127.0.0.1:9", code=2).stderr
+    assert "127.0.0.1:9" in moved
     assert evolve("cancel", "mine").stdout.strip() == f"search {search.id}: cancelled"
     assert "must be unfinished" in evolve("resume", "mine", code=2).stderr
 

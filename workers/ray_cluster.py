@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from workers import guardian
 
 OBJECT_STORE_BYTES = 128 * 2**20  # epoch reports are all that travels
 LOG_BYTES = 16 * 2**20
+KNOCK_SECONDS = 10.0
 SMALLEST_SHARE = 0.125  # of a core: thousands of processes by a slip of the finger would take the machine down
 LONGEST_TEMPORARY_PATH = 30  # Ray puts Unix sockets below it, whose paths must stay under 108 bytes
 
@@ -166,6 +168,7 @@ def _connect(address: str) -> None:
     if "://" in address:
         raise InputError(f"--ray-address: must be host:port or auto, but got {address!r}; {what_to_do}")
     try:
+        _knock(address)
         with _silent_core(), _own_signal_handlers():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (
@@ -175,6 +178,13 @@ def _connect(address: str) -> None:
             f"--ray-address: must be a running Ray cluster that lets us in, but got {address!r} "
             f"({_first_line(error)}); {what_to_do}"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself may go on trying for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 @contextmanager

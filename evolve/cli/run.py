@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from evolve.ledger import Ledger, SearchRecord
     from evolve.progress import Progress, ProgressMode
     from evolve.settings import Settings
+    from evolve.trial import Json
 
 INTERRUPTED_CODE = 130
 """The exit code of a search that was interrupted and can be resumed."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for every event, for programs.")]
+Workers = Annotated[int | None, typer.Option(help="Trials at once.", min=1)]
+GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; 0.5 shares one.", min=0.0)]
+RayAddress = Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. `auto`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object for every event, for programs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,15 +49,15 @@ def run(
     generational: Annotated[
         bool | None, typer.Option("--generational/--steady-state", help="Wait for whole generations, or never.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Trials at once.", min=1)] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of a trial; 0.5 shares one.", min=0.0)] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. `auto`.")] = None,
+    workers: Workers = None,
+    gpus_per_trial: GpusPerTrial = None,
+    ray_address: RayAddress = None,
     inline: Annotated[bool, typer.Option(help="Train in this process, one by one, without Ray.")] = False,
     objective: Annotated[str, typer.Option(help="`yolo12`, or your own package.module:function.")] = "yolo12",
     hang_timeout: Annotated[
         float | None, typer.Option(help="Seconds of silence that mean a hang.", min=1.0)
     ] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Evolve hyperparameters: breed, train, select, until a stopping rule holds."""
     from evolve.compose import RunOptions
@@ -89,9 +94,15 @@ def run(
 
 def resume(
     search: Annotated[str | None, typer.Argument(help="Id or name; the newest unfinished one if none.")] = None,
-    as_json: Json = False,
+    workers: Workers = None,
+    gpus_per_trial: GpusPerTrial = None,
+    ray_address: RayAddress = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Go on with a search that was interrupted; nothing that was finished is trained again."""
+    """Go on with a search that was interrupted; nothing that was finished is trained again.
+
+    It runs as it was started, but for the options given here.
+    """
     from evolve.ledger import Ledger
     from evolve.searches import unfinished
     from evolve.settings import Settings
@@ -105,7 +116,11 @@ def resume(
             if not waiting:
                 raise InputError("resume: no search is unfinished; `evolve list` shows them all")
             record = waiting[0]
-        _resume(ledger, record, settings, as_json)
+        given = {"workers": workers, "gpus_per_trial": gpus_per_trial, "ray_address": ray_address}
+        changes: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
+        if changes:  # all of them are about Ray
+            changes["inline"] = False
+        _resume(ledger, replace(record, options={**record.options, **changes}), settings, as_json)
 
 
 def cancel(search: Annotated[str, typer.Argument(help="Id or name.")]) -> None:

@@ -62,7 +62,8 @@ def _create(database: Path) -> None:
     """Make the store in one step: MLflow can never open one whose creation was cut short by a kill."""
     from mlflow import MlflowClient
 
-    with TemporaryDirectory(dir=database.parent) as folder:
+    # a driver that leaves meanwhile clears the draft away under the thread that still writes it
+    with TemporaryDirectory(dir=database.parent, ignore_cleanup_errors=True) as folder:
         draft = Path(folder, database.name)
         MlflowClient(f"{_SQLITE}{draft}").search_experiments(max_results=1)
         draft.replace(database)
