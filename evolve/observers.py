@@ -191,7 +191,7 @@ class Follower:
         return True
 
     def _back_off(self, error: Exception) -> float:
-        if not self._failures:
+        if not (self._failures or self._closing.is_set()):
             logger.warning(
                 "%s cannot follow search %s (%s: %s); the search goes on, and the rest is delivered later",
                 self._observer.name,

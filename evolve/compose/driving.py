@@ -57,8 +57,9 @@ def drive(
         followers: list[Follower] = []
         ending = INTERRUPTION
         try:
-            followers += _follow(ledger, search.id, observers, settings)
+            followers += [Follower(ledger, search.id, each, durable=False).start() for each in observers]
             runner = _runner(ledger, keeper, search, space, prepared, settings)
+            followers.append(_track(ledger, search.id, settings))
             signals.call(runner.interrupt)
             ending = runner.run()
         except Interrupted:
@@ -72,14 +73,12 @@ def drive(
     return ending
 
 
-def _follow(ledger: Ledger, search_id: str, observers: Sequence[Observer], settings: Settings) -> list[Follower]:
-    """Everyone who looks on: the given observers from the start, MLflow from where it was."""
+def _track(ledger: Ledger, search_id: str, settings: Settings) -> Follower:
+    """Tell MLflow, from where it was; only once the search is known to be able to begin."""
     from evolve.tracking import MlflowObserver
 
     mlflow = MlflowObserver(settings.tracking_uri, ledger)
-    followers = [Follower(ledger, search_id, observer, durable=False) for observer in observers]
-    followers.append(Follower(ledger, search_id, mlflow, locks=settings.home / "locks"))
-    return [follower.start() for follower in followers]
+    return Follower(ledger, search_id, mlflow, locks=settings.home / "locks").start()
 
 
 def _dismiss(followers: Sequence[Follower], seconds: float) -> None:
