@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,13 +35,13 @@ def list_searches(
     """List searches, newest first."""
     from rich.console import Console
 
-    from evolve.records_json import record_json
+    from evolve.formatting import finite
     from evolve.tables import searches_table
 
     with _ledger() as ledger:
         searches = ledger.searches(limit=limit)
     if as_json:
-        typer.echo(json.dumps([record_json(search) for search in searches]))
+        typer.echo(json.dumps(finite([asdict(search) for search in searches])))
     elif searches:
         Console().print(searches_table(searches))
     else:
@@ -57,7 +58,7 @@ def show(
     """Show a search: its state, its generations, its fittest individuals."""
     from rich.console import Console
 
-    from evolve.records_json import record_json
+    from evolve.formatting import finite
     from evolve.tables import search_view
 
     with _ledger() as ledger:
@@ -68,7 +69,7 @@ def show(
         individuals = ledger.individuals(record.id)
         last_failure = _last_failure(ledger, individuals)
     if as_json:
-        typer.echo(json.dumps({"search": record_json(record), "individuals": list(map(record_json, individuals))}))
+        typer.echo(json.dumps(finite({"search": asdict(record), "individuals": list(map(asdict, individuals))})))
         return
     metric = str(_space(record.document, record.id).fitness)
     Console().print(search_view(record, individuals, metric=metric, best=top, last_failure=last_failure))

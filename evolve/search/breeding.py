@@ -19,7 +19,7 @@ from evolve.search.operators import (
     mutate,
     select_parents,
 )
-from evolve.space import BooleanGene, CategoricalGene, SearchSpace
+from evolve.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Breeder:
         self._toolbox = build_toolbox(space.search)
         self._default = codec.encode(space.default())
         self._choices = {
-            dimension: len(gene.options)
+            dimension: gene.choice_count
             for dimension, gene in enumerate(space.genes.values())
-            if isinstance(gene, CategoricalGene | BooleanGene)
+            if gene.choice_count is not None
         }
 
     def breed(self, population: Sequence[Individual], generator: random.Random) -> Birth:
