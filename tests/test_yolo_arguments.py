@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from evolve.trial import FailureKind, TrialFailed
 from workers.yolo12 import download_dataset, downloads, fetch, resolve_weights
 from workers.yolo12 import weights as weights_module
 from workers.yolo12.architectures import MODELS
-from workers.yolo12.arguments import CATALOGUE, OPTIMIZERS, advice, check_arguments, to_ultralytics
+from workers.yolo12.arguments import CATALOGUE, OPTIMIZERS, advice, to_ultralytics
+from workers.yolo12.checks import check_arguments
+from workers.yolo12.recipe import Recipe
 
 LR = {"type": "float", "low": 1e-4, "high": 0.1, "log": True, "default": 0.01}
 
@@ -27,6 +30,12 @@ def space_of(genes=None, train=None, **rest) -> SearchSpace:
         "genes": genes or {"lr0": LR},
     }
     return SearchSpace.from_document({**document, **rest}, "mine.yaml")
+
+
+THEIRS = {name: argument for name, argument in CATALOGUE.items() if not argument.own}
+OURS = {name: argument for name, argument in CATALOGUE.items() if argument.own}
+BOX_LOSS = {"type": "categorical", "choices": ["ciou", "elastic", "focal_eiou"], "default": "elastic"}
+BETA = {"type": "float", "low": 0.5, "high": 3.0, "default": 1.5}
 
 
 def message_of(space: SearchSpace) -> str:
@@ -43,8 +52,9 @@ class TestCatalogue:
         prepare_process()
         from ultralytics.utils import DEFAULT_CFG_DICT
 
-        for name, argument in CATALOGUE.items():
+        for name, argument in THEIRS.items():
             default = DEFAULT_CFG_DICT[argument.ultralytics(name)]
+            assert argument.default is None or argument.default == default, name
             if name not in ("device", "freeze"):  # these are empty by default
                 assert argument.problem(default) is None, name
 
@@ -54,12 +64,52 @@ class TestCatalogue:
         prepare_process()
         from ultralytics.cfg import get_cfg
 
-        for name, argument in CATALOGUE.items():
+        for name, argument in THEIRS.items():
             values = argument.choices or (
                 (True, False) if argument.kind == "bool" else (argument.low, argument.high)
             )
             for value in values:
                 get_cfg(overrides=to_ultralytics({name: value}))
+
+    def test_ours_are_the_fields_of_the_recipe_and_their_defaults_fit(self):
+        assert list(OURS) == [field.name for field in fields(Recipe)]
+        for name, argument in OURS.items():
+            if name != "assign_iou":  # None is stock, said by leaving it out
+                assert argument.problem(argument.default) is None, name
+            assert argument.default == ("off" if name == "image_sizes" else getattr(Recipe(), name))
+
+    def test_ultralytics_knows_none_of_ours(self):
+        from workers.yolo12.process import prepare_process
+
+        prepare_process()
+        from ultralytics.utils import DEFAULT_CFG_DICT
+
+        # its `nms` is a switch of the export, and means nothing to a training
+        assert OURS.keys() & DEFAULT_CFG_DICT.keys() == {"nms"}
+        assert to_ultralytics(dict.fromkeys(OURS)) == {}
+
+    def test_what_an_argument_needs_exists(self):
+        for argument in CATALOGUE.values():
+            for other, allowed in argument.needs.items():
+                values = () if allowed is None else allowed
+                assert all(CATALOGUE[other].problem(value) is None for value in values)
+
+    @pytest.mark.parametrize("value", ["320,416", "320, 416", [320, 416]])
+    def test_sizes_are_a_text_or_a_list(self, value):
+        assert CATALOGUE["image_sizes"].problem(value) is None
+        assert Recipe.of({"image_sizes": value, "lr0": 0.1}).image_sizes == (320, 416)
+
+    @pytest.mark.parametrize(
+        "value",
+        ["", "a", "300", "320,320", "0", "-32", [320.0], [True], 320, None, {}, "320;416", [[320]], "9999968"],
+    )
+    def test_other_sizes_are_refused(self, value):
+        assert "multiples of 32" in (CATALOGUE["image_sizes"].problem(value) or "")
+
+    def test_no_sizes(self):
+        for value in ("off", []):
+            assert CATALOGUE["image_sizes"].problem(value) is None
+            assert Recipe.of({"image_sizes": value}).image_sizes == ()
 
     def test_ultralytics_builds_every_optimizer(self):
         from workers.yolo12.process import prepare_process
@@ -171,6 +221,65 @@ class TestCheckArguments:
         choice = {"type": "categorical", "choices": ["SGD", "auto"], "default": "SGD"}
         assert rule in message_of(space_of({"lr0": LR, "optimizer": choice}))
         check_arguments(space_of({"lr0": {**LR, "when": {"optimizer": "SGD"}}, "optimizer": choice}))
+
+    @pytest.mark.parametrize(
+        ("space", "message"),
+        [
+            (
+                space_of({"elastic_beta": BETA}),
+                "genes.elastic_beta: changes nothing unless box_loss is elastic or elastic_weighted, but it may be "
+                "ciou; add `when: {box_loss: [elastic, elastic_weighted]}`, or set train.box_loss",
+            ),
+            (space_of({"elastic_beta": BETA, "box_loss": BOX_LOSS}), "but it may be ciou"),
+            (
+                space_of(
+                    {"elastic_beta": {**BETA, "when": {"box_loss": ["elastic", "ciou"]}}, "box_loss": BOX_LOSS}
+                ),
+                "but it may be ciou",
+            ),
+            (space_of(train={"elastic_tau": 50}), "train.elastic_tau: changes nothing unless box_loss is elastic"),
+            (
+                space_of({"attention_alpha": {**BETA, "low": 0.0, "high": 1.0, "default": 0.5}}),
+                "genes.attention_alpha: changes nothing unless attention is true, but it may be False",
+            ),
+            (
+                space_of({"sat_epsilon": {**BETA, "low": 0.01, "high": 0.1, "default": 0.02}}),
+                "genes.sat_epsilon: changes nothing unless sat_probability is above 0, but it may be 0.0; "
+                "set train.sat_probability",
+            ),
+            (
+                space_of({"warmup_momentum": {**BETA, "low": 0.1, "high": 0.9, "default": 0.5}}),
+                "genes.warmup_momentum: changes nothing unless optimizer is SGD or MuSGD or RMSprop",
+            ),
+            (space_of(train={"cos_lr": True, "lr_schedule": "linear"}), "train.cos_lr: must not stand beside"),
+            (space_of(train={"rect": True, "image_sizes": [320]}), "train.rect: must not stand beside"),
+            (
+                space_of({"image_sizes": {"type": "categorical", "choices": ["off", "300"], "default": "off"}}),
+                "genes.image_sizes: must be off or up to 16 different multiples of 32",
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_would_change_nothing_is_refused(self, space, message):
+        assert message in message_of(space)
+
+    def test_what_changes_something_passes(self):
+        elastic = {**BETA, "when": {"box_loss": "elastic"}}
+        check_arguments(space_of({"elastic_beta": elastic, "box_loss": BOX_LOSS}))
+        check_arguments(space_of({"elastic_beta": BETA}, train={"box_loss": "elastic_weighted"}))
+        both = {**BOX_LOSS, "choices": ["elastic", "elastic_weighted"]}
+        check_arguments(space_of({"elastic_beta": BETA, "box_loss": both}))
+        share = {**BETA, "low": 0.0, "high": 0.2, "default": 0.0}
+        check_arguments(space_of({"sat_probability": share, "sat_epsilon": share}))
+        check_arguments(space_of({"box_loss": BOX_LOSS}, train={"elastic_beta": 2.0}))
+
+    def test_a_condition_on_a_gene_that_may_be_absent_counts_its_setting(self):
+        genes = {
+            "attention": {"type": "boolean", "default": True},
+            "box_loss": {**BOX_LOSS, "choices": ["elastic", "elastic_weighted"], "when": {"attention": True}},
+            "elastic_beta": BETA,
+        }
+        assert "but it may be ciou" in message_of(space_of(genes))
+        check_arguments(space_of(genes, train={"box_loss": "elastic"}))
 
     def test_advice(self):
         assert advice("momentun") == "did you mean 'momentum'?"

@@ -48,7 +48,7 @@ def check_objective(space: SearchSpace, objective: str) -> None:
 
     resolve_objective(objective)
     if objective == BUILT_IN_OBJECTIVE:
-        from workers.yolo12.arguments import check_arguments
+        from workers.yolo12.checks import check_arguments
 
         check_arguments(space)
 

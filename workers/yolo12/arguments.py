@@ -1,34 +1,27 @@
-"""The closed catalogue of training arguments that a search space may name, and its check before any training.
+"""The training arguments that a search space may set, under the names it uses, with their allowed values.
 
-Everything that is not listed here is refused, so that no document can reach a path, an address or code through
-an Ultralytics argument. A light module: it imports neither Ultralytics nor torch.
+A closed list: whatever could reach a file, a network or code (`project`, `resume`, `tracker`, ...) is not in it.
+Importing this module imports neither Ultralytics nor torch.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evolve.exceptions import SpaceError
-from evolve.space import FloatGene, Gene, IntGene, SearchSpace
 from evolve.trial import Json
-from workers.yolo12.architectures import MODELS
+from workers.yolo12.recipe import BOX_LOSSES, Recipe, parse_sizes
 
 OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "auto")
-OVERRIDDEN_BY_AUTO = ("lr0", "momentum", "warmup_bias_lr")
-METRICS = (
-    "metrics/precision(B)",
-    "metrics/recall(B)",
-    "metrics/mAP50(B)",
-    "metrics/mAP50-95(B)",
-    "val/box_loss",
-    "val/cls_loss",
-    "val/dfl_loss",
-)
-"""What a trial's result holds."""
+GRID = 32
+"""What every image size is a multiple of: the model halves a picture five times."""
+LARGEST = 8192
+"""Largest image size in pixels."""
+MOST_SIZES = 16
+"""Image sizes that a training may draw from."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +35,21 @@ class Argument:
         choices: All allowed values of a `choice`.
         gene: Whether individuals of one search may differ in it.
         alias: Ultralytics' own name, where it is another one.
+        own: Whether it is ours, a field of `Recipe`, and unknown to Ultralytics.
+        default: Its value where nobody says anything; only given where another argument needs it.
+        needs: Other arguments with the values of theirs under which this one has an effect; None means any value
+            above 0.
     """
 
-    kind: Literal["float", "int", "bool", "choice"]
+    kind: Literal["float", "int", "bool", "choice", "sizes"]
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[Json, ...] = ()
     gene: bool = True
     alias: str = ""
+    own: bool = False
+    default: Json = None
+    needs: Mapping[str, tuple[Json, ...] | None] = field(default_factory=dict)
 
     def ultralytics(self, name: str) -> str:
         """What Ultralytics calls the argument that is `name` here."""
@@ -63,6 +63,8 @@ class Argument:
             case "choice":
                 wanted = ", ".join(str(choice) for choice in self.choices)
                 return None if value in self.choices else f"must be one of {wanted}"
+            case "sizes":
+                return _sizes_problem(value)
             case "int":
                 fits = isinstance(value, int) and not isinstance(value, bool)
             case "float":
@@ -73,11 +75,31 @@ class Argument:
         return f"must be {article} from {self.low:g} to {self.high:g}"
 
 
+def _sizes_problem(value: Json) -> str | None:
+    try:
+        sizes = parse_sizes(value)
+    except (TypeError, ValueError):
+        sizes = (0,)
+    fit = all(GRID <= size <= LARGEST and size % GRID == 0 for size in sizes)
+    if fit and len(set(sizes)) == len(sizes) <= MOST_SIZES:
+        return None
+    return f"must be off or up to {MOST_SIZES} different multiples of {GRID} up to {LARGEST}, as in 320,416,512"
+
+
 def _share(high: float = 1.0) -> Argument:
     return Argument("float", 0.0, high)
 
 
-CATALOGUE: Mapping[str, Argument] = {
+def _own(name: str, argument: Argument, **needs: tuple[Json, ...] | None) -> Argument:
+    """An argument of ours; its default is the recipe's."""
+    default = getattr(Recipe(), name)
+    return replace(argument, own=True, default="off" if default == () else default, needs=needs)
+
+
+HEAVY = ("SGD", "MuSGD", "RMSprop")
+"""Optimizers with a momentum that a warm-up can raise."""
+
+_ULTRALYTICS: Mapping[str, Argument] = {
     # how long and how big
     "epochs": Argument("int", 1, 100_000, gene=False),
     "patience": Argument("int", 0, 100_000, gene=False),
@@ -87,15 +109,15 @@ CATALOGUE: Mapping[str, Argument] = {
     "rect": Argument("bool"),
     "fraction": Argument("float", 1e-6, 1.0, gene=False),
     # optimizer and schedule
-    "optimizer": Argument("choice", choices=OPTIMIZERS),
+    "optimizer": Argument("choice", choices=OPTIMIZERS, default="auto"),
     "lr0": _share(),
     "lrf": _share(),
     "momentum": _share(0.9999),
     "weight_decay": _share(),
     "nbs": Argument("int", 1, 65_536),
-    "warmup_epochs": Argument("float", 0.0, 1000.0),
-    "warmup_momentum": _share(0.9999),
-    "warmup_bias_lr": _share(),
+    "warmup_epochs": Argument("float", 0.0, 1000.0, default=3.0),
+    "warmup_momentum": replace(_share(0.9999), needs={"warmup_epochs": None, "optimizer": HEAVY}),
+    "warmup_bias_lr": replace(_share(), needs={"warmup_epochs": None}),
     "cos_lr": Argument("bool"),
     "freeze": Argument("int", 0, 20),
     # loss
@@ -130,6 +152,67 @@ CATALOGUE: Mapping[str, Argument] = {
     "device": Argument("choice", choices=("cpu", "cuda"), gene=False),
     "workers": Argument("int", 0, 64, gene=False),
 }
+
+_OURS: Mapping[str, Argument] = {
+    # the model
+    "hetero": Argument("bool"),
+    "attention": Argument("bool"),
+    "attention_alpha": _share(),
+    "attention_kernel": Argument("choice", choices=(1, 3)),
+    "activation": Argument("choice", choices=("silu", "mish")),
+    "spp": Argument("bool"),
+    "sam": Argument("bool"),
+    "dropblock": _share(0.5),
+    "dropblock_size": Argument("int", 1, 15),
+    "cmbn": Argument("int", 1, 16),
+    # loss and assignment
+    "box_loss": Argument("choice", choices=BOX_LOSSES),
+    "elastic_beta": Argument("float", 0.0, 10.0),
+    "elastic_tau": Argument("float", 1.0, 1e6),
+    "elastic_size": Argument("choice", choices=("side", "area")),
+    "focal_gamma": Argument("float", 0.0, 5.0),
+    "focal_l1_beta": Argument("float", 0.368, 1.0),
+    "label_smoothing": _share(0.9),
+    "assign_iou": Argument("float", 0.05, 1.0),
+    # schedule
+    "lr_schedule": Argument("choice", choices=("linear", "cosine", "cosine_restarts")),
+    "lr_cycle": Argument("int", 1, 100_000),
+    "lr_cycle_mult": Argument("float", 1.0, 10.0),
+    "lr_gamma": Argument("float", 0.01, 1.0),
+    # pictures
+    "image_sizes": Argument("sizes"),
+    "sat_probability": _share(),
+    "sat_epsilon": _share(0.25),
+    "blur": _share(),
+    "noise": _share(),
+    "cutout": _share(),
+    "grid_mask": _share(),
+    # validation
+    "nms": Argument("choice", choices=("iou", "diou")),
+}
+_ELASTIC: Mapping[str, tuple[Json, ...] | None] = {"box_loss": ("elastic", "elastic_weighted")}
+_RESTARTS: Mapping[str, tuple[Json, ...] | None] = {"lr_schedule": ("cosine_restarts",)}
+_ATTENTION: Mapping[str, tuple[Json, ...] | None] = {"attention": (True,)}
+_NEEDS: Mapping[str, Mapping[str, tuple[Json, ...] | None]] = {
+    "attention_alpha": _ATTENTION,
+    "attention_kernel": _ATTENTION,
+    "dropblock_size": {"dropblock": None},
+    "elastic_beta": _ELASTIC,
+    "elastic_tau": _ELASTIC,
+    "elastic_size": _ELASTIC,
+    "focal_gamma": {"box_loss": ("focal_eiou",)},
+    "focal_l1_beta": {"box_loss": ("focal_l1",)},
+    "lr_cycle": _RESTARTS,
+    "lr_cycle_mult": _RESTARTS,
+    "lr_gamma": _RESTARTS,
+    "sat_probability": {"sat_epsilon": None},
+    "sat_epsilon": {"sat_probability": None},
+}
+
+CATALOGUE: Mapping[str, Argument] = {
+    **_ULTRALYTICS,
+    **{name: _own(name, argument, **_NEEDS.get(name, {})) for name, argument in _OURS.items()},
+}
 """Every argument by its name in a search space."""
 
 ELSEWHERE: Mapping[str, str] = {
@@ -144,12 +227,14 @@ ELSEWHERE: Mapping[str, str] = {
 
 
 def to_ultralytics(arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """The same arguments by Ultralytics' names.
+    """Those of the arguments that Ultralytics knows, by its names; our own are in the `Recipe`.
 
     Raises:
         KeyError: if one of them is not in the catalogue.
     """
-    return {CATALOGUE[name].ultralytics(name): value for name, value in arguments.items()}
+    return {
+        CATALOGUE[name].ultralytics(name): value for name, value in arguments.items() if not CATALOGUE[name].own
+    }
 
 
 def advice(name: str) -> str:
@@ -158,70 +243,3 @@ def advice(name: str) -> str:
         return ELSEWHERE[name]
     near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.75)
     return f"did you mean {near[0]!r}?" if near else "remove it"
-
-
-def check_arguments(space: SearchSpace) -> None:
-    """Refuse a space whose model, settings or genes Ultralytics could not train with.
-
-    Raises:
-        SpaceError: with one line for the first rule that is broken.
-    """
-    for problem in _problems(space):
-        raise SpaceError(f"{space.name}: {problem}")
-
-
-def _problems(space: SearchSpace) -> Iterator[str]:
-    if space.model not in MODELS:
-        yield f"model: must be one of {', '.join(MODELS)}, but got {space.model!r}"
-    for name, value in space.train.items():
-        yield from _name_problem(f"train.{name}", name)
-        yield from _value_problem(f"train.{name}", CATALOGUE[name], value)
-    if "epochs" not in space.train:
-        yield "train.epochs: is required, but is missing; add the number of epochs that each trial trains"
-    for name, gene in space.genes.items():
-        yield from _name_problem(f"genes.{name}", name)
-        if not CATALOGUE[name].gene:
-            yield f"genes.{name}: must be the same for all individuals, but is a gene; put it under train"
-        for value in _extremes(gene):
-            yield from _value_problem(f"genes.{name}", CATALOGUE[name], value)
-    yield from _optimizer_problems(space)
-    for metric in space.fitness.weights:
-        if metric not in METRICS:
-            yield f"fitness: must use metrics that YOLO12 reports ({', '.join(METRICS)}), but got {metric!r}"
-
-
-def _name_problem(key: str, name: str) -> Iterator[str]:
-    if name not in CATALOGUE:
-        yield f"{key}: must be a known training argument, but got {name!r}; {advice(name)}"
-
-
-def _value_problem(key: str, argument: Argument, value: Json) -> Iterator[str]:
-    if problem := argument.problem(value):
-        yield f"{key}: {problem}, but got {value!r}"
-
-
-def _extremes(gene: Gene) -> Iterator[Json]:
-    """Values that stand for all of a gene's: every rule of the catalogue is an interval or a list."""
-    if isinstance(gene, FloatGene | IntGene):
-        yield from (gene.low, gene.high)
-    else:
-        yield from gene.options
-
-
-def _optimizer_problems(space: SearchSpace) -> Iterator[str]:
-    """`auto` chooses learning rate and momentum by itself, silently: their genes would be noise."""
-    gene = space.genes.get("optimizer")
-    possible = set(_extremes(gene)) if gene else {space.train.get("optimizer", "auto")}
-    if "auto" not in possible:
-        return
-    for name in OVERRIDDEN_BY_AUTO:
-        if name in space.genes and "auto" in space.genes[name].when.get("optimizer", ("auto",)):
-            key = f"genes.{name}"
-        elif name in space.train:
-            key = f"train.{name}"
-        else:
-            continue
-        yield (
-            f"{key}: optimizer must not be auto, which overwrites {name}, but it is; "
-            "set train.optimizer, e.g. to AdamW"
-        )

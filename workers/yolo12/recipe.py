@@ -96,7 +96,8 @@ class Recipe:
     @classmethod
     def of(cls, arguments: Mapping[str, Json]) -> Recipe:
         """The recipe in checked training arguments; those of Ultralytics are passed over."""
-        own: dict[str, Any] = {field.name: arguments[field.name] for field in fields(cls) if field.name in arguments}
+        names = [field.name for field in fields(cls) if field.name in arguments]
+        own: dict[str, Any] = {name: arguments[name] for name in names}
         if "image_sizes" in own:
             own["image_sizes"] = parse_sizes(own["image_sizes"])
         return cls(**own)
