@@ -101,10 +101,34 @@ class TestCatalogue:
 
     @pytest.mark.parametrize(
         "value",
-        ["", "a", "300", "320,320", "0", "-32", [320.0], [True], 320, None, {}, "320;416", [[320]], "9999968"],
+        [
+            "",
+            "a",
+            "300",
+            "x",
+            "nanx",
+            "infx",
+            "3x",
+            "-1x, 300",
+            "0",
+            "-32",
+            [320.0],
+            [True],
+            320,
+            None,
+            {},
+            "320;416",
+            [[320]],
+            "9999968",
+        ],
     )
     def test_other_sizes_are_refused(self, value):
         assert "multiples of 32" in (CATALOGUE["image_sizes"].problem(value) or "")
+
+    def test_sizes_may_be_shares_of_the_image_size(self):
+        assert CATALOGUE["image_sizes"].problem("0.5x, 1x,1.5x") is None
+        assert Recipe.of({"image_sizes": "0.5x, 1x, 1.5x"}).image_sizes == (320, 640, 960)
+        assert Recipe.of({"image_sizes": "0.75x,0.8x,1x", "imgsz": 160}).image_sizes == (128, 160)
 
     def test_no_sizes(self):
         for value in ("off", []):
@@ -255,7 +279,7 @@ class TestCheckArguments:
             (space_of(train={"rect": True, "image_sizes": [320]}), "train.rect: must not stand beside"),
             (
                 space_of({"image_sizes": {"type": "categorical", "choices": ["off", "300"], "default": "off"}}),
-                "genes.image_sizes: must be off or up to 16 different multiples of 32",
+                "genes.image_sizes: must be off, up to 16 multiples of 32",
             ),
         ],
     )  # fmt: skip

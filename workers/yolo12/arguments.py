@@ -13,11 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from evolve.trial import Json
-from workers.yolo12.recipe import BOX_LOSSES, Recipe, parse_sizes
+from workers.yolo12.recipe import BOX_LOSSES, GRID, Recipe, parse_sizes
 
 OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "auto")
-GRID = 32
-"""What every image size is a multiple of: the model halves a picture five times."""
 LARGEST = 8192
 """Largest image size in pixels."""
 MOST_SIZES = 16
@@ -77,13 +75,15 @@ class Argument:
 
 def _sizes_problem(value: Json) -> str | None:
     try:
-        sizes = parse_sizes(value)
-    except (TypeError, ValueError):
+        sizes = parse_sizes(value, imgsz=LARGEST // 2)
+    except (OverflowError, ValueError):
         sizes = (0,)
-    fit = all(GRID <= size <= LARGEST and size % GRID == 0 for size in sizes)
-    if fit and len(set(sizes)) == len(sizes) <= MOST_SIZES:
+    if len(sizes) <= MOST_SIZES and all(GRID <= size <= LARGEST and size % GRID == 0 for size in sizes):
         return None
-    return f"must be off or up to {MOST_SIZES} different multiples of {GRID} up to {LARGEST}, as in 320,416,512"
+    return (
+        f"must be off, up to {MOST_SIZES} multiples of {GRID} up to {LARGEST} as in 320,416,512, "
+        "or shares of imgsz up to 2x as in 0.75x,1x"
+    )
 
 
 def _share(high: float = 1.0) -> Argument:

@@ -24,6 +24,9 @@ BOX_LOSSES = (
 )
 """What `box_loss` may be; `workers.yolo12.losses` has the formulas."""
 
+GRID = 32
+"""What every image size is a multiple of: the model halves a picture five times."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -95,18 +98,26 @@ class Recipe:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Json]) -> Recipe:
-        """The recipe in checked training arguments; those of Ultralytics are passed over."""
+        """The recipe in checked training arguments; those of Ultralytics are passed over, but for `imgsz`."""
         names = [field.name for field in fields(cls) if field.name in arguments]
         own: dict[str, Any] = {name: arguments[name] for name in names}
         if "image_sizes" in own:
-            own["image_sizes"] = parse_sizes(own["image_sizes"])
+            imgsz = arguments.get("imgsz", 640)
+            own["image_sizes"] = parse_sizes(own["image_sizes"], imgsz if isinstance(imgsz, int) else 640)
         return cls(**own)
 
 
-def parse_sizes(value: Json) -> tuple[int, ...]:
-    """Image sizes from a list, or from text as in `320, 416, 512`; `off` means none.
+def parse_sizes(value: Json, imgsz: int) -> tuple[int, ...]:
+    """Image sizes from a list or from text: `320, 416, 512`, `0.5x, 1x` (shares of `imgsz`) or `off` for none.
 
-    A gene's choices are texts, so both spellings are needed.
+    A gene's choices are texts, and a shipped space does not know the size that its user will choose.
+
+    Args:
+        value: The value to read.
+        imgsz: Image size in pixels that shares refer to; they are rounded to the grid of 32.
+
+    Returns:
+        Sizes in pixels, in the order given; two shares may round to the same one, which then counts once.
 
     Raises:
         ValueError: if it is neither.
@@ -114,6 +125,17 @@ def parse_sizes(value: Json) -> tuple[int, ...]:
     if value == "off":
         return ()
     parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list) or any(isinstance(part, bool | float) for part in parts):
-        raise ValueError("must be a list of sizes")
-    return tuple(int(part) for part in parts)  # type: ignore[arg-type]  # anything else raises, as it should
+    if not isinstance(parts, list):
+        raise ValueError("must be a list or a text")
+    return tuple(dict.fromkeys(_size(part, imgsz) for part in parts))
+
+
+def _size(part: Json, imgsz: int) -> int:
+    if isinstance(part, str):
+        text = part.strip()
+        if text.endswith("x"):
+            return max(round(imgsz * float(text[:-1]) / GRID), 1) * GRID
+        return int(text)
+    if isinstance(part, int) and not isinstance(part, bool):
+        return part
+    raise ValueError("must be whole numbers")
