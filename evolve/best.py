@@ -1,9 +1,9 @@
-"""The best individual as stock Ultralytics takes it: `yolo train cfg=best.yaml`."""
+"""The best individual as YAML: all of it for `evolve train --params`, or what `yolo train cfg=` takes of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ TRAIN_ARGUMENTS = frozenset(
     {
         "agnostic_nms", "amp", "auto_augment", "batch", "bgr", "box", "cache", "classes", "close_mosaic", "cls",
         "cls_pw", "compile", "copy_paste", "copy_paste_mode", "cos_lr", "cutmix", "degrees",
-        "deterministic", "dfl", "dropout", "epochs", "erasing", "fliplr", "flipud", "fraction",
+        "deterministic", "device", "dfl", "dropout", "epochs", "erasing", "fliplr", "flipud", "fraction",
         "freeze", "hsv_h", "hsv_s", "hsv_v", "imgsz", "iou", "lr0", "lrf", "max_det", "mixup",
         "momentum", "mosaic", "multi_scale", "nbs", "optimizer", "patience", "perspective", "plots",
         "pretrained", "rect", "save", "save_period", "scale", "seed", "shear", "single_cls", "time",
@@ -43,7 +43,7 @@ _STOCK_MODEL = re.compile(r"yolo12[nsmlx]")
 def best_arguments(
     search: SearchRecord, individual: IndividualRecord, evaluation: EvaluationRecord, space: SearchSpace
 ) -> dict[str, Json]:
-    """What stock Ultralytics needs to train an individual again: `yolo train cfg=best.yaml`.
+    """All that training an individual again needs: `evolve train --params best.yaml`.
 
     Args:
         search: The search.
@@ -52,8 +52,8 @@ def best_arguments(
         space: The search's space.
 
     Returns:
-        Arguments by their Ultralytics names. Settings and genes that stock Ultralytics does not know are left
-        out; `foreign_arguments` has them.
+        Arguments by their Ultralytics names, and by ours where stock Ultralytics does not know them; those are
+        in `foreign_arguments`, too.
     """
     # The driver notes what `auto` came to; without a network that may be random weights.
     weights = str(search.options.get("weights", space.weights))
@@ -72,13 +72,12 @@ def best_arguments(
         "pretrained": pretrained,
         "seed": evaluation.seed,
     }
-    chosen = _chosen(individual, space)
-    known = {key: value for key, value in chosen.items() if key in TRAIN_ARGUMENTS}
-    return arguments | known | ({"epochs": evaluation.epochs} if evaluation.epochs else {})
+    length: dict[str, Json] = {"epochs": evaluation.epochs} if evaluation.epochs else {}
+    return arguments | _chosen(individual, space) | length
 
 
 def foreign_arguments(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]:
-    """Settings and genes of an individual that stock Ultralytics does not know."""
+    """Settings and genes of an individual that stock Ultralytics does not know, as those of our recipe."""
     return {key: value for key, value in _chosen(individual, space).items() if key not in TRAIN_ARGUMENTS}
 
 
@@ -88,9 +87,24 @@ def _chosen(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]
 
 
 def best_yaml(
-    search: SearchRecord, individual: IndividualRecord, evaluation: EvaluationRecord, space: SearchSpace
+    search: SearchRecord,
+    individual: IndividualRecord,
+    evaluation: EvaluationRecord,
+    space: SearchSpace,
+    *,
+    stock: bool = False,
+    name: str = "best.yaml",
 ) -> str:
-    """`best_arguments` as a YAML document, with comments that say where they come from."""
+    """`best_arguments` as a YAML document, with comments that say where they come from and how to train with them.
+
+    Args:
+        search: The search.
+        individual: The individual; `search.best_individual` as a rule.
+        evaluation: The attempt that gave its fitness.
+        space: The search's space.
+        stock: Whether to write only what stock Ultralytics knows.
+        name: What the file will be called.
+    """
     comments = [
         f"Search {clean(search.name)} ({search.id}), individual {individual.number}",
         f"Fitness ({fitness_label(space.fitness.weights)}): {number(individual.fitness, 5)}",
@@ -98,23 +112,43 @@ def best_yaml(
     if individual.number == search.best_individual:
         comments.append(f"Result: {verdict(search)}")
     if search.objective == BUILT_IN:
-        comments += _instructions(individual, space)
+        foreign = foreign_arguments(individual, space)
+        comments += _stock_advice(space, foreign, name) if stock else _advice(search, space, foreign, name)
         arguments = best_arguments(search, individual, evaluation, space)
+        if stock:
+            arguments = {key: value for key, value in arguments.items() if key not in foreign}
     else:
         comments.append(f"Parameters of the objective {clean(search.objective)}")
         arguments = {**space.train, **individual.params, "seed": evaluation.seed}
     return "".join(f"# {line}\n" for line in comments) + dump_yaml(arguments)
 
 
-def _instructions(individual: IndividualRecord, space: SearchSpace) -> list[str]:
-    lines = ["Train again with: yolo train cfg=best.yaml"]
-    if not _STOCK_MODEL.fullmatch(space.model):
-        lines.append(f"Attention: stock Ultralytics has no model {clean(space.model)}")
-    foreign = foreign_arguments(individual, space)
+def _advice(search: SearchRecord, space: SearchSpace, foreign: Mapping[str, Json], name: str) -> list[str]:
+    lines = [f"Train again with: evolve train --params {clean(name)}"]
     if foreign:
-        listed = ", ".join(f"{clean(key)}={clean(str(value))}" for key, value in foreign.items())
-        lines.append(f"Attention: stock Ultralytics does not know, and trains without: {listed}")
+        lines.append(
+            f"Stock Ultralytics does not know {_listed(foreign)}: `evolve best {search.id} --stock` is for it"
+        )
+    elif _is_stock(space):
+        lines.append(f"or with stock Ultralytics: yolo train cfg={clean(name)}")
     return lines
+
+
+def _stock_advice(space: SearchSpace, foreign: Mapping[str, Json], name: str) -> list[str]:
+    lines = [f"Train with stock Ultralytics: yolo train cfg={clean(name)}"]
+    if not _is_stock(space):
+        lines.append(f"Attention: stock Ultralytics has no model {clean(space.model)}")
+    if foreign:
+        lines.append(f"Attention: left out, as stock Ultralytics does not know it: {_listed(foreign)}")
+    return lines
+
+
+def _is_stock(space: SearchSpace) -> bool:
+    return _STOCK_MODEL.fullmatch(space.model) is not None
+
+
+def _listed(arguments: Mapping[str, Json]) -> str:
+    return ", ".join(f"{clean(key)}={clean(str(value))}" for key, value in arguments.items())
 
 
 def deciding_evaluation(

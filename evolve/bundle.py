@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolve.best import best_of, best_yaml
+from evolve.best import BUILT_IN, best_of, best_yaml, foreign_arguments
 from evolve.exceptions import EvolveError, InputError
 from evolve.frame import individuals_frame, write_frame
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
@@ -26,9 +26,9 @@ def export_bundle(
 ) -> Path:
     """Write a folder, or a `.zip`, with the best detector and all that proves how it came about.
 
-    It holds best.yaml, best.pt (if the training left weights), report.html, individuals.csv, seeds.json,
-    data.json (with the content hash of the data), environment.json (versions and hardware), space.yaml, and
-    MANIFEST, which `sha256sum -c` understands.
+    It holds best.yaml, stock.yaml (what stock Ultralytics takes of it, if that is not all), best.pt (if the
+    training left weights), report.html, individuals.csv, seeds.json, data.json (with the content hash of the
+    data), environment.json (versions and hardware), space.yaml, and MANIFEST, which `sha256sum -c` understands.
 
     Args:
         ledger: Where the search is recorded.
@@ -83,6 +83,9 @@ def _fill(
     space = SearchSpace.from_document(dict(search.document), f"search {search.id}")
     evaluations = ledger.evaluations(search.id)
     (folder / "best.yaml").write_text(best_yaml(search, individual, evaluation, space), encoding="utf-8")
+    if search.objective == BUILT_IN and foreign_arguments(individual, space):
+        stock = best_yaml(search, individual, evaluation, space, stock=True, name="stock.yaml")
+        (folder / "stock.yaml").write_text(stock, encoding="utf-8")
     (folder / "space.yaml").write_text(dump_yaml(search.document), encoding="utf-8")
     _write_json(folder / "environment.json", search.environment)
     _write_json(folder / "data.json", {"data": space.data, "content_hash": search.data_hash})

@@ -77,11 +77,30 @@ def test_the_weights_that_the_training_started_from(asked, resolved, model, pret
     assert (arguments["model"], arguments["pretrained"]) == (model, pretrained)
 
 
-def test_what_stock_ultralytics_does_not_know_is_told_not_passed(space):
-    chosen = individual(3, {**DEFAULTS, "focal_gamma": 1.5})
-    assert "focal_gamma" not in best_arguments(search_record(), chosen, evaluation(3), space)
-    assert foreign_arguments(chosen, space) == {"focal_gamma": 1.5}
-    assert "trains without: focal_gamma=1.5" in best_yaml(search_record(), chosen, evaluation(3), space)
+def test_the_file_is_complete_and_only_the_stock_one_leaves_out_what_stock_ultralytics_does_not_know(space):
+    chosen = individual(3, {**DEFAULTS, "focal_gamma": 1.5, "box_loss": "focal_eiou"})
+    assert foreign_arguments(chosen, space) == {"focal_gamma": 1.5, "box_loss": "focal_eiou"}
+    text = best_yaml(search_record(), chosen, evaluation(3), space, name="mine.yaml")
+    values = yaml.safe_load(text)
+    assert (values["focal_gamma"], values["box_loss"], values["iou"]) == (1.5, "focal_eiou", 0.7)
+    assert "# Train again with: evolve train --params mine.yaml\n" in text
+    assert "does not know focal_gamma=1.5, box_loss=focal_eiou: `evolve best 3f2a9c1b --stock` is for it" in text
+    assert "yolo train" not in text
+
+    stock = best_yaml(search_record(), chosen, evaluation(3), space, stock=True, name="stock.yaml")
+    assert yaml.safe_load(stock) == {key: values[key] for key in values if key not in ("focal_gamma", "box_loss")}
+    assert "# Train with stock Ultralytics: yolo train cfg=stock.yaml\n" in stock
+    assert "left out, as stock Ultralytics does not know it: focal_gamma=1.5, box_loss=focal_eiou" in stock
+
+
+def test_a_file_without_anything_of_ours_says_that_stock_ultralytics_trains_it_too(space):
+    text = best_yaml(search_record(), individual(3), evaluation(3), space)
+    assert "evolve train --params best.yaml" in text
+    assert "yolo train cfg=best.yaml" in text
+    pico = SearchSpace.from_document({**DOCUMENT, "model": "yolo12p"}, "test")
+    assert "yolo train" not in best_yaml(search_record(), individual(3), evaluation(3), pico)
+    stock = best_yaml(search_record(), individual(3), evaluation(3), pico, stock=True)
+    assert "stock Ultralytics has no model yolo12p" in stock
 
 
 def test_the_yaml_says_where_it_comes_from_and_cannot_be_broken_by_a_name(space):
@@ -106,25 +125,27 @@ def test_another_objective_gets_its_parameters_without_ultralytics_arguments():
 
 def test_stock_ultralytics_accepts_the_file(tmp_path, space):
     cfg = pytest.importorskip("ultralytics.cfg")
-    text = best_yaml(search_record(), individual(3, {**DEFAULTS, "lr0": 1e-5}), evaluation(3), space)
+    chosen = individual(3, {**DEFAULTS, "lr0": 1e-5, "hetero": True})
+    text = best_yaml(search_record(), chosen, evaluation(3), space, stock=True)
     (tmp_path / "best.yaml").write_text(text)
     read = cfg.get_cfg(cfg.DEFAULT_CFG_DICT, yaml.safe_load((tmp_path / "best.yaml").read_text()))
     assert (read.lr0, read.iou, read.mode, read.seed) == (1e-5, 0.7, "train", 0)
     assert set(cfg.DEFAULT_CFG_DICT) >= TRAIN_ARGUMENTS
 
 
-def test_every_argument_of_the_catalogue_is_passed_on():
+def test_stock_ultralytics_gets_every_argument_of_the_catalogue_that_is_not_ours():
     arguments = pytest.importorskip("workers.yolo12.arguments")
-    names = {argument.ultralytics(name) for name, argument in arguments.CATALOGUE.items()}
-    assert names - {"device"} <= TRAIN_ARGUMENTS
+    catalogue = arguments.CATALOGUE.items()
+    assert {argument.ultralytics(name) for name, argument in catalogue if not argument.own} <= TRAIN_ARGUMENTS
+    assert not {name for name, argument in catalogue if argument.own} & TRAIN_ARGUMENTS
 
 
 @pytest.mark.parametrize("name", ["yolo12n", "reference"])
 def test_shipped_spaces_give_arguments(name):
     cfg = pytest.importorskip("ultralytics.cfg")
     space = load_space(name)
-    arguments = best_arguments(search_record(), individual(0, space.default()), evaluation(0), space)
-    cfg.get_cfg(cfg.DEFAULT_CFG_DICT, arguments)
+    text = best_yaml(search_record(), individual(0, space.default()), evaluation(0), space, stock=True)
+    cfg.get_cfg(cfg.DEFAULT_CFG_DICT, yaml.safe_load(text))
 
 
 def test_the_deciding_evaluation_is_the_finished_one_of_whoever_trained():
@@ -171,6 +192,14 @@ def test_a_bundle_holds_all_and_its_manifest_is_true(tmp_path, ledger, name):
     assert [each.name for each in target.parent.iterdir()] == [name]
     (tmp_path / "space.yaml").write_bytes(files["space.yaml"])
     assert load_space(tmp_path / "space.yaml") == SearchSpace.from_document(DOCUMENT, "test")
+
+
+def test_a_bundle_holds_a_stock_file_where_something_is_ours(tmp_path, ledger):
+    ledger.members = [replace(each, params={**each.params, "hetero": True}) for each in ledger.members]
+    files = read_bundle(export_bundle(ledger, "3f2a9c1b", tmp_path / "b"))
+    best, stock = (yaml.safe_load(files[name]) for name in ("best.yaml", "stock.yaml"))
+    assert best == stock | {"hetero": True}
+    assert b"yolo train cfg=stock.yaml" in files["stock.yaml"]
 
 
 def test_weights_that_are_gone_are_named(tmp_path, ledger):

@@ -94,15 +94,21 @@ def _write_tables(ledger: Ledger, search_id: str, paths: list[Path]) -> None:
 def best(
     search: SearchRef,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    stock: Annotated[bool, typer.Option("--stock", help="Only what `yolo train cfg=` accepts.")] = False,
 ) -> None:
-    """Print the best configuration as YAML that `yolo train cfg=` accepts."""
-    from evolve.best import best_of, best_yaml
+    """Print the best configuration as YAML for `evolve train --params`."""
+    from evolve.best import BUILT_IN, best_of, best_yaml
+    from evolve.exceptions import InputError
     from evolve.files import replacing
 
     with _ledger() as ledger:
         record = ledger.search(search)
+        if stock and record.objective != BUILT_IN:
+            raise InputError(f"--stock: {record.id} must be a search that trains YOLO12, but is not; drop it")
         individual, evaluation = best_of(ledger, record)
-    text = best_yaml(record, individual, evaluation, _space(record.document, record.id))
+    space = _space(record.document, record.id)
+    name = output.name if output else "best.yaml"
+    text = best_yaml(record, individual, evaluation, space, stock=stock, name=name)
     if output is None:
         typer.echo(text, nl=False)
     else:
