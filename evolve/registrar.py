@@ -6,9 +6,11 @@ algorithm, once that transaction is committed.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
+from evolve.inheritance import Inheritance
 from evolve.ledger import IndividualRecord, Ledger, SearchRecord, Transaction
 from evolve.policy import FailurePolicy
 from evolve.retention import WeightShelf
@@ -18,7 +20,7 @@ from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate, outcome_of, proposal_of, record_of
 from evolve.statistics import GenerationBook, Member
 from evolve.stopping import Totals
-from evolve.trial import Failure, FailureKind, TrialFailed, TrialResult, TrialState
+from evolve.trial import Failure, FailureKind, TrialFailed, TrialResult, TrialSpec, TrialState
 
 
 class Registrar:
@@ -36,10 +38,12 @@ class Registrar:
         self.fatal: str | None = None
         self._fitness = space.fitness
         self._search_id = template.search_id
+        self._template = template
         self._ledger = ledger
         self._gpus_per_trial = gpus_per_trial
         self._policy = FailurePolicy(space.search)
         self._shelf = WeightShelf(template.directory)
+        self._inheritance = Inheritance(ledger, template.search_id, enabled=space.search.inherit_weights)
         self._generations = GenerationBook(space.search.population)
         self._flagged: set[str] = set()
 
@@ -58,35 +62,57 @@ class Registrar:
         self.totals.count(record.fitness)
         self.roster.settle(proposal, reusable=_is_reusable(record.failure))
         self._generations.enter(record.generation, Member(record.number, proposal.genome, record.fitness, reused))
+        self._inheritance.settle(record.number, record.reused_from)
         if not reused:
             self._shelf.offer(record.number, record.fitness)
 
     def requeue(self, tx: Transaction, record: IndividualRecord) -> None:
         """Queue an individual without a verdict for its next attempt; to be called in birth order."""
-        proposal = proposal_of(record)
+        proposal = self._inheritance.expect(proposal_of(record))
         if record.attempts and not record.state.is_finished:
             tx.interrupted(record.number, record.attempts, gpus=self._gpus_per_trial)
             self.totals.gpu_seconds = tx.gpu_seconds
-        if not self.roster.wait_for_twin(proposal):
+        if not self.roster.wait_for_twin(proposal, record.attempts + 1):
             self.roster.try_again(proposal, record.attempts + 1)
 
     # new individuals
 
     def place(self, tx: Transaction, proposal: Proposal) -> list[Outcome]:
         """Write a new individual down; queue it, or reuse the verdict of its equal."""
+        proposal = self._inheritance.endow(tx, proposal)
         tx.propose(record_of(self._search_id, proposal))
-        known = self.roster.known(proposal.key)
+        known = self.roster.known(proposal)
         if known is not None:
             equal = self._ledger.individuals(self._search_id, numbers=[known])[0]
             return [self._reuse(tx, proposal, outcome_of(equal))]
-        if not self.roster.wait_for_twin(proposal):
+        if not self.roster.wait_for_twin(proposal, 1):
             self.roster.try_again(proposal, 1)
         return []
 
+    def enlist(self, tx: Transaction, proposal: Proposal, attempt: int) -> TrialSpec:
+        """Write down an attempt that is to be submitted once this is committed."""
+        restored = self._inheritance.restore(tx, proposal)
+        if restored is not proposal:
+            for twin, its_attempt in self.roster.withdraw(proposal):
+                self.roster.try_again(twin, its_attempt)
+        start = restored.inherited_from
+        spec = self._template.spec(restored, attempt, None if start is None else self._inheritance.weights(start))
+        tx.submit(spec)
+        self.roster.begin(spec.trial_id, restored, attempt)
+        return spec
+
     # news of trials
 
-    def tidy(self) -> None:
-        """Make room on the disk; to be called when what was written is committed."""
+    def tidy(self, parents: Collection[int]) -> None:
+        """Make room on the disk; to be called when what was written is committed.
+
+        Args:
+            parents: Who may still become a parent.
+        """
+        self._shelf.clear(self._inheritance.needed(parents))
+
+    def tidy_for_good(self) -> None:
+        """Make room on the disk where nothing will be trained any more."""
         self._shelf.clear()
 
     def write(self, tx: Transaction, event: TrialEvent) -> list[Outcome]:
@@ -168,11 +194,11 @@ class Registrar:
         verdict = self._book(tx, Outcome(proposal, fitness, failure))
         reusable = _is_reusable(failure)
         outcomes = [verdict]
-        for twin in self.roster.settle(proposal, reusable=reusable):
+        for twin, attempt in self.roster.settle(proposal, reusable=reusable):
             if reusable:
                 outcomes.append(self._reuse(tx, twin, verdict))
-            elif not self.roster.wait_for_twin(twin):
-                self.roster.try_again(twin, 1)
+            elif not self.roster.wait_for_twin(twin, attempt):
+                self.roster.try_again(twin, attempt)
         return outcomes
 
     def _reuse(self, tx: Transaction, proposal: Proposal, verdict: Outcome) -> Outcome:
@@ -182,12 +208,13 @@ class Registrar:
         tx.evaluated(
             proposal.number, state=state, fitness=verdict.fitness, failure=verdict.failure, reused_from=number
         )
-        return self._book(tx, Outcome(proposal, verdict.fitness, verdict.failure), reused=True)
+        return self._book(tx, Outcome(proposal, verdict.fitness, verdict.failure), number)
 
-    def _book(self, tx: Transaction, outcome: Outcome, *, reused: bool = False) -> Outcome:
+    def _book(self, tx: Transaction, outcome: Outcome, reused_from: int | None = None) -> Outcome:
         proposal = outcome.proposal
+        self._inheritance.settle(proposal.number, reused_from)
         self.totals.count(outcome.fitness)
-        member = Member(proposal.number, proposal.genome, outcome.fitness, reused)
+        member = Member(proposal.number, proposal.genome, outcome.fitness, reused_from is not None)
         complete = self._generations.enter(proposal.generation, member)
         if complete is not None:
             tx.generation_finished(proposal.generation, complete)

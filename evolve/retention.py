@@ -1,9 +1,10 @@
-"""Which weights are worth their room on the disk: those of the best individuals and of the default one."""
+"""Which weights are worth their room on the disk: of the best, of the default, and those to be handed down."""
 
 from __future__ import annotations
 
 import heapq
 import shutil
+from collections.abc import Set
 from pathlib import Path
 
 from evolve.specs import trial_directory
@@ -26,23 +27,27 @@ class WeightShelf:
         self._size = size
         self._best: list[tuple[float, int, int]] = []  # fitness, minus the time of offering, number
         self._offered = 0
-        self._doomed: list[int] = []
+        self._doomed: set[int] = set()
 
     def offer(self, number: int, fitness: float | None) -> None:
         """Take in a verdict; to be called in the order told: of equals the first stays, as in the ledger."""
         if number == 0:
             return
         if fitness is None:
-            self._doomed.append(number)
+            self._doomed.add(number)
             return
         self._offered += 1
         heapq.heappush(self._best, (fitness, -self._offered, number))
         if len(self._best) > self._size:
-            self._doomed.append(heapq.heappop(self._best)[-1])
+            self._doomed.add(heapq.heappop(self._best)[-1])
 
-    def clear(self) -> None:
-        """Throw out what has been pushed off the shelf."""
-        for number in self._doomed:
+    def clear(self, spared: Set[int] = frozenset()) -> None:
+        """Throw out what has been pushed off the shelf.
+
+        Args:
+            spared: Individuals whose weights are still to be handed down; they go at a later call without them.
+        """
+        for number in self._doomed - spared:
             # another process may look into the folder; what cannot be removed costs room, not correctness
             shutil.rmtree(trial_directory(self._directory, number), ignore_errors=True)
-        self._doomed.clear()
+        self._doomed &= spared

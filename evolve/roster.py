@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from evolve.search.base import Proposal
+
+Training: TypeAlias = tuple[str, int | None]
+"""What makes two individuals the same training: the key of their genes, and whose weights they start from."""
 
 
 @dataclass
@@ -28,31 +32,32 @@ class Running:
 class Roster:
     """The runner's memory of individuals; everything in it can be rebuilt from the ledger.
 
-    An individual whose key was trained before reuses that verdict; one whose twin is in training waits for it.
+    An individual that is the same training as an earlier one reuses its verdict; one whose twin is in training
+    waits for it. Equal genes that start from different weights are different trainings.
     """
 
     def __init__(self) -> None:
         self.running: dict[str, Running] = {}
         self._again: deque[tuple[Proposal, int]] = deque()
-        self._waiting: defaultdict[str, list[Proposal]] = defaultdict(list)
-        self._in_training: set[str] = set()
-        self._known: dict[str, int] = {}
+        self._waiting: defaultdict[Training, list[tuple[Proposal, int]]] = defaultdict(list)
+        self._in_training: set[Training] = set()
+        self._known: dict[Training, int] = {}
         self._failures: defaultdict[int, int] = defaultdict(int)
 
-    def known(self, key: str) -> int | None:
-        """Number of the individual whose verdict holds for this key, if there is one."""
-        return self._known.get(key)
+    def known(self, proposal: Proposal) -> int | None:
+        """Number of the individual whose verdict holds for this one too, if there is one."""
+        return self._known.get(_training(proposal))
 
-    def wait_for_twin(self, proposal: Proposal) -> bool:
-        """Whether an equal individual is in training; then this one waits for its verdict."""
-        if proposal.key not in self._in_training:
+    def wait_for_twin(self, proposal: Proposal, attempt: int) -> bool:
+        """Whether an equal individual is in training; then this one, and its next attempt, wait for its verdict."""
+        if _training(proposal) not in self._in_training:
             return False
-        self._waiting[proposal.key].append(proposal)
+        self._waiting[_training(proposal)].append((proposal, attempt))
         return True
 
     def try_again(self, proposal: Proposal, attempt: int) -> None:
         """Queue another attempt, ahead of everything new."""
-        self._in_training.add(proposal.key)
+        self._in_training.add(_training(proposal))
         self._again.append((proposal, attempt))
 
     @property
@@ -66,7 +71,7 @@ class Roster:
 
     def begin(self, trial_id: str, proposal: Proposal, attempt: int) -> None:
         """The dispatcher has it now."""
-        self._in_training.add(proposal.key)
+        self._in_training.add(_training(proposal))
         self.running[trial_id] = Running(proposal, attempt)
 
     def end(self, trial_id: str) -> Running:
@@ -78,15 +83,23 @@ class Roster:
         self._failures[number] += 1
         return self._failures[number]
 
-    def settle(self, proposal: Proposal, *, reusable: bool) -> list[Proposal]:
-        """The verdict is in: the twins that waited for it.
+    def settle(self, proposal: Proposal, *, reusable: bool) -> list[tuple[Proposal, int]]:
+        """The verdict is in: the twins that waited for it, with their next attempts.
 
         Args:
             proposal: Whose verdict.
             reusable: Whether it holds for equal individuals too; that of a lost machine does not.
         """
-        self._in_training.discard(proposal.key)
         self._failures.pop(proposal.number, None)
         if reusable:
-            self._known.setdefault(proposal.key, proposal.number)
-        return self._waiting.pop(proposal.key, [])
+            self._known.setdefault(_training(proposal), proposal.number)
+        return self.withdraw(proposal)
+
+    def withdraw(self, proposal: Proposal) -> list[tuple[Proposal, int]]:
+        """This training does not go on: the twins that waited for it, with their next attempts."""
+        self._in_training.discard(_training(proposal))
+        return self._waiting.pop(_training(proposal), [])
+
+
+def _training(proposal: Proposal) -> Training:
+    return proposal.key, proposal.inherited_from

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from evolve.dispatch import Dispatcher, InlineDispatcher, Reported, Stopped, TrialEvent
 from evolve.keeper import LeaseKeeper
-from evolve.ledger import Ledger, Request, SearchState, Transaction
+from evolve.ledger import Ledger, Request, SearchState
 from evolve.registrar import Registrar
-from evolve.search.base import Decision, Outcome, Proposal, SearchAlgorithm
+from evolve.search.base import Decision, Outcome, SearchAlgorithm
 from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate, outcome_of, proposal_of
 from evolve.stopping import StopRules, Totals
-from evolve.trial import TrialFailed, TrialSpec
+from evolve.trial import TrialFailed
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 6.0
@@ -185,17 +185,11 @@ class Runner:
         with self._keeper.transaction() as tx:
             for proposal in proposals:
                 outcomes += self._registrar.place(tx, proposal)
-            specs = [self._enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
+            specs = [self._registrar.enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
         self._tell(outcomes)
         for spec in specs:
             self._dispatcher.submit(spec)
         return len(specs) < free
-
-    def _enlist(self, tx: Transaction, proposal: Proposal, attempt: int) -> TrialSpec:
-        spec = self._template.spec(proposal, attempt)
-        tx.submit(spec)
-        self._roster.begin(spec.trial_id, proposal, attempt)
-        return spec
 
     def _may_ask(self) -> int:
         limit = self._rules.individuals - self._asked
@@ -235,7 +229,7 @@ class Runner:
         """Act on verdicts that are committed."""
         for outcome in outcomes:
             self._algorithm.tell(outcome)
-        self._registrar.tidy()
+        self._registrar.tidy(self._algorithm.possible_parents())
 
     def _judge(self, event: Reported) -> None:
         """Stop a trial that the algorithm has given up."""
@@ -264,6 +258,8 @@ class Runner:
             self._absorb([event for event in events if not isinstance(event, Stopped)])
             self._abandon([event.trial_id for event in events if isinstance(event, Stopped)], ending)
         self._abandon(list(self._roster.running), ending)
+        if ending.state.is_over:
+            self._registrar.tidy_for_good()
         self._dispatcher.close()
         self._keeper.release(ending.state, ending.reason)
 

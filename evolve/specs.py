@@ -20,7 +20,7 @@ class SpecTemplate:
         directory: Folder of the search; every individual gets `trials/<number>` in it.
         settings: The space's `train:` section.
         model: Model name.
-        weights: `none`, or the path of the weights that every trial starts from.
+        weights: `none`, or the path of the weights that every trial starts from that inherits none.
         data: Path of the prepared data YAML.
         seed: Seed of every training, so that individuals differ by their genes alone.
     """
@@ -33,8 +33,8 @@ class SpecTemplate:
     data: str
     seed: int
 
-    def spec(self, proposal: Proposal, attempt: int) -> TrialSpec:
-        """The spec of an attempt to train a proposal."""
+    def spec(self, proposal: Proposal, attempt: int, inherited: str | None = None) -> TrialSpec:
+        """The spec of an attempt to train a proposal, on the weights at the path `inherited` if given."""
         return TrialSpec(
             search_id=self.search_id,
             individual=proposal.number,
@@ -44,7 +44,7 @@ class SpecTemplate:
             seed=self.seed,
             directory=str(trial_directory(self.directory, proposal.number)),
             model=self.model,
-            weights=self.weights,
+            weights=self.weights if inherited is None else inherited,
             data=self.data,
         )
 
@@ -66,6 +66,7 @@ def record_of(search_id: str, proposal: Proposal) -> IndividualRecord:
         parents=proposal.parents,
         operators=proposal.operators,
         origins=proposal.origins,
+        inherited_from=proposal.inherited_from,
     )
 
 
@@ -80,6 +81,7 @@ def proposal_of(record: IndividualRecord) -> Proposal:
         parents=record.parents,
         operators=record.operators,
         origins=record.origins,
+        inherited_from=record.inherited_from,
     )
 
 

@@ -182,6 +182,7 @@ individuals = Table(
     Column("fitness", Double),
     Column("failure", String(32)),
     Column("reused_from", Integer),
+    Column("inherited_from", Integer),
     Column("attempts", Integer, nullable=False, default=0),
     Column("key", String(128), nullable=False),
     Column("metrics", JSON, nullable=False),

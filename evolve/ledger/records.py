@@ -41,7 +41,7 @@ class EventKind(StrEnum):
     SEARCH_PAUSED = "search_paused"  # reason
     SEARCH_UNPAUSED = "search_unpaused"  # reason
     SEARCH_FINISHED = "search_finished"  # state, reason: the driver has let go, for whichever state
-    INDIVIDUAL_PROPOSED = "individual_proposed"  # generation
+    INDIVIDUAL_PROPOSED = "individual_proposed"  # generation, inherited_from or null
     TRIAL_STARTED = "trial_started"  # attempt, worker
     EPOCH_REPORTED = "epoch_reported"  # attempt, epoch, epochs, metrics, seconds
     TRIAL_COMPLETED = "trial_completed"  # attempt, seconds, gpu_seconds, differences
@@ -97,13 +97,15 @@ class IndividualRecord:
         generation: `number // population`.
         genome: Coordinates in [0, 1], one for each gene, in the space's order.
         params: The active genes' values.
-        key: Digest of `params`; equal keys are the same training.
+        key: Digest of `params`; equal keys with an equal `inherited_from` are the same training.
         parents: Numbers of the parents, the one that gave most genes first.
         operators: Names of what made it, e.g. `("tournament", "uniform_crossover", "gaussian_mutation")`.
         origins: For each gene, `default`, `sampled`, `inherited:<number>`, `mutated` or `repaired`.
         told: Position in the order in which results reached the search, from 0; None while unknown.
         state: State of its newest evaluation.
         fitness: None until evaluated, and for failures.
+        reused_from: The individual whose verdict holds for this one too, as it was the same training.
+        inherited_from: The individual whose weights this one starts from; None for the weights of the search.
     """
 
     search_id: str
@@ -122,6 +124,7 @@ class IndividualRecord:
     failure: FailureKind | None = None
     reused_from: int | None = None
     attempts: int = 0
+    inherited_from: int | None = None
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,20 @@ class Transaction:
                 "parents": individual.parents,
                 "operators": individual.operators,
                 "origins": individual.origins,
+                "inherited_from": individual.inherited_from,
                 "metrics": {},
             },
         )
-        self._append(EventKind.INDIVIDUAL_PROPOSED, individual.number, generation=individual.generation)
+        self._append(
+            EventKind.INDIVIDUAL_PROPOSED,
+            individual.number,
+            generation=individual.generation,
+            inherited_from=individual.inherited_from,
+        )
+
+    def start_from(self, individual: int, inherited_from: int | None) -> None:
+        """Its next attempt starts from other weights than was recorded at its birth; those are gone."""
+        self._set_individual(individual, inherited_from=inherited_from)
 
     def submit(self, spec: TrialSpec) -> None:
         """Record a new attempt, pending; there is no event until it starts."""

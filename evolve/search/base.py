@@ -7,7 +7,7 @@ stood, and no state of it is ever pickled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -20,7 +20,10 @@ Genome: TypeAlias = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Proposal:
-    """An individual that the algorithm wants evaluated; the fields are those of `IndividualRecord`."""
+    """An individual that the algorithm wants evaluated; the fields are those of `IndividualRecord`.
+
+    The algorithm leaves `inherited_from` alone: whose weights are there to start from is not its to know.
+    """
 
     number: int
     generation: int
@@ -30,6 +33,7 @@ class Proposal:
     parents: tuple[int, ...] = ()
     operators: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    inherited_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class SearchAlgorithm(Protocol):
 
     def tell(self, outcome: Outcome) -> None:
         """Learn the verdict on an individual that was asked for."""
+        ...
+
+    def possible_parents(self) -> Collection[int]:
+        """Numbers of those told so far that may still become parents; no other one of them ever will."""
         ...
 
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:

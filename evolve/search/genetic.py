@@ -78,6 +78,11 @@ class GeneticSearch:
         if turn:
             self._invite_immigrants()
 
+    def possible_parents(self) -> set[int]:
+        """The members of the population, and those who may join it when their generation is complete."""
+        waiting = (outcome.proposal.number for outcome in self._nursery if outcome.fitness is not None)
+        return {*waiting, *(each.number for each in self._population)}
+
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:
         """Take over a former driver's proposals and verdicts; see `SearchAlgorithm.replay`."""
         for proposal in proposals:

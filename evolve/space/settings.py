@@ -38,6 +38,7 @@ class SearchSettings(Part):
         immigrants: Share of a population that is replaced by fresh samples on stagnation.
         stagnation: Generations without improvement after which immigrants come; None for never.
         min_diversity: Diversity, in [0, 1], below which immigrants come as well.
+        inherit_weights: Start a child from the weights of its fitter parent, where shapes agree.
         retries: Attempts after the first for a trial that failed through no fault of its genes.
         same_error_limit: Equal errors in a row after which the search stops.
     """
@@ -62,6 +63,7 @@ class SearchSettings(Part):
     immigrants: _Share = 0.25
     stagnation: _Count | None = 5
     min_diversity: _Share = 0.02
+    inherit_weights: bool = False
     retries: int = Field(default=2, ge=0, le=100)
     same_error_limit: _Count = 5
 
