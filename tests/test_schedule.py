@@ -124,6 +124,11 @@ class TestRestarts:
         Counting(restarts.cycle, restarts.mult, restarts.gamma, restarts.floor)(epoch)
         assert len(asked) <= 6
 
+    @pytest.mark.parametrize("bad", [(0, 1.0, 1.0), (1, 0.9, 1.0), (1, 1.0, 0.0), (1, 1.0, 1.1)])
+    def test_what_is_no_schedule_is_refused(self, bad):
+        with pytest.raises(ValueError, match="must hold, but got CosineRestarts"):
+            CosineRestarts(*bad)
+
     def test_a_floor_above_the_decayed_maximum_holds(self):
         restarts = CosineRestarts(2, 1.0, 0.5, 0.3)
         assert [restarts(epoch) for epoch in (0, 2, 4, 5, 400)] == pytest.approx([1.0, 0.5, 0.3, 0.3, 0.3])

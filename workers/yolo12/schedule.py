@@ -59,6 +59,9 @@ class CosineRestarts:
         mult: How much longer each cycle is than the one before, 1 or more.
         gamma: Factor on the maximum from one cycle to the next, above 0, at most 1.
         floor: Smallest factor, 0 to 1. Once gamma^k has fallen below it, the factor stays there.
+
+    Raises:
+        ValueError: if one of the first three is out of its range.
     """
 
     cycle: int
@@ -67,9 +70,8 @@ class CosineRestarts:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        assert self.cycle >= 1
-        assert self.mult >= 1.0
-        assert 0.0 < self.gamma <= 1.0
+        if self.cycle < 1 or self.mult < 1.0 or not 0.0 < self.gamma <= 1.0:
+            raise ValueError(f"`cycle >= 1`, `mult >= 1` and `0 < gamma <= 1` must hold, but got {self}")
 
     def __call__(self, epoch: float) -> float:
         """The factor on lr0 in an epoch, counted from 0; takes the same time for every epoch."""
