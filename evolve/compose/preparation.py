@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,17 +69,32 @@ def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
     check_objective(space, objective)
     if objective != BUILT_IN_OBJECTIVE:
         return Prepared(data=space.data, source=space.data)
-    from workers.datasets import check_dataset, prepare_view, resolve_data
-    from workers.yolo12 import download_dataset, prepare_labels, resolve_weights
+    from workers.yolo12 import resolve_weights
 
-    source = resolve_data(space.data, settings.home, download=partial(download_dataset, home=settings.home))
+    data = prepare_data(space.data, settings)
+    weights, note = resolve_weights(space.model, space.weights, settings.home)
+    return replace(data, weights=str(weights or "none"), notes=(*data.notes, *([note] if note else [])))
+
+
+def prepare_data(ref: str, settings: Settings) -> Prepared:
+    """Find a data set, check it, and build the view of it that trainers read.
+
+    Args:
+        ref: What the user calls it: a data YAML, a folder, `demo`, or a name that Ultralytics can download.
+        settings: Where things are kept.
+
+    Raises:
+        DataError: if it cannot be had or used.
+    """
+    from workers.datasets import check_dataset, prepare_view, resolve_data
+    from workers.yolo12 import download_dataset, prepare_labels
+
+    source = resolve_data(ref, settings.home, download=partial(download_dataset, home=settings.home))
     report = check_dataset(source, settings.home)
     report.raise_for_errors()
     view = prepare_view(report, settings.home)
     prepare_labels(view)
-    weights, note = resolve_weights(space.model, space.weights, settings.home)
-    notes = (*report.warnings(), *([note] if note else []))
-    return Prepared(str(view), str(source.absolute()), report.content_hash, str(weights or "none"), notes)
+    return Prepared(str(view), str(source.absolute()), report.content_hash, notes=tuple(report.warnings()))
 
 
 def create_search(

@@ -35,11 +35,17 @@ class Interrupted:
     best_metrics: dict[str, float]
 
 
+def is_attempt_at(spec: TrialSpec) -> bool:
+    """Whether the folder of `spec` holds an attempt at this very training."""
+    record = Path(spec.directory) / _RECORD
+    return record.is_file() and record.read_text() == _identity(spec)
+
+
 def take_up(spec: TrialSpec) -> Interrupted | None:
     """The interrupted attempt at this very training, if one can be read; else the folder is made ready anew."""
     folder = Path(spec.directory)
     record = folder / _RECORD
-    if record.is_file() and record.read_text() == _identity(spec):
+    if is_attempt_at(spec):
         # A torn or forged checkpoint fails in any way it likes, and training from scratch is always right.
         with suppress(Exception):
             if (found := _read(folder / "weights")) is not None:

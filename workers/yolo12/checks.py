@@ -114,16 +114,16 @@ def _idle_problems(space: SearchSpace) -> Iterator[str]:
     for name, gene in space.genes.items():
         for other, allowed in CATALOGUE[name].needs.items():
             possible = gene.when.get(other) or _possible(space, other)
-            idle = [value for value in possible if not _helps(value, allowed)]
+            idle = [value for value in possible if not helps(value, allowed)]
             if isinstance(space.genes.get(other), FloatGene) and len(idle) < len(possible):
                 continue  # only the very edge of its range
             if idle:
-                yield f"genes.{name}: {_need(other, allowed)}, but it may be {idle[0]}; {_remedy(other, allowed)}"
+                yield f"genes.{name}: {need(other, allowed)}, but it may be {idle[0]}; {_remedy(other, allowed)}"
     for name in space.train:
         for other, allowed in CATALOGUE[name].needs.items():
             possible = _possible(space, other)
-            if not any(_helps(value, allowed) for value in possible):
-                yield f"train.{name}: {_need(other, allowed)}, but it is {possible[0]}; remove it, or set {other}"
+            if not any(helps(value, allowed) for value in possible):
+                yield f"train.{name}: {need(other, allowed)}, but it is {possible[0]}; remove it, or set {other}"
 
 
 def _possible(space: SearchSpace, name: str) -> tuple[Json, ...]:
@@ -135,13 +135,15 @@ def _possible(space: SearchSpace, name: str) -> tuple[Json, ...]:
     return (*_extremes(gene), *([fallback] if gene.when else []))
 
 
-def _helps(value: Json, allowed: tuple[Json, ...] | None) -> bool:
+def helps(value: Json, allowed: tuple[Json, ...] | None) -> bool:
+    """Whether a value of an argument lets another one have its effect; see `Argument.needs`."""
     if allowed is not None:
         return value in allowed
     return isinstance(value, int | float) and value > 0
 
 
-def _need(other: str, allowed: tuple[Json, ...] | None) -> str:
+def need(other: str, allowed: tuple[Json, ...] | None) -> str:
+    """What an argument needs of another one, in words."""
     wanted = "above 0" if allowed is None else " or ".join(_text(value) for value in allowed)
     return f"changes nothing unless {other} is {wanted}"
 
