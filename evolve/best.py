@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,7 @@ def best_yaml(
     *,
     stock: bool = False,
     name: str = "best.yaml",
+    notes: Sequence[str] = (),
 ) -> str:
     """`best_arguments` as a YAML document, with comments that say where they come from and how to train with them.
 
@@ -104,6 +105,7 @@ def best_yaml(
         space: The search's space.
         stock: Whether to write only what stock Ultralytics knows.
         name: What the file will be called.
+        notes: What else to say; `evolve.descent.inheritance_notes` where weights were inherited.
     """
     comments = [
         f"Search {clean(search.name)} ({search.id}), individual {individual.number}",
@@ -111,6 +113,7 @@ def best_yaml(
     ]
     if individual.number == search.best_individual:
         comments.append(f"Result: {verdict(search)}")
+    comments += [f"Attention: {note}" for note in notes]
     if search.objective == BUILT_IN:
         foreign = foreign_arguments(individual, space)
         comments += _stock_advice(space, foreign, name) if stock else _advice(search, space, foreign, name)

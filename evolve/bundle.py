@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evolve.best import BUILT_IN, best_of, best_yaml, foreign_arguments
+from evolve.descent import inheritance_notes
 from evolve.exceptions import EvolveError, InputError
 from evolve.frame import individuals_frame, write_frame
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
@@ -82,9 +83,11 @@ def _fill(
 
     space = SearchSpace.from_document(dict(search.document), f"search {search.id}")
     evaluations = ledger.evaluations(search.id)
-    (folder / "best.yaml").write_text(best_yaml(search, individual, evaluation, space), encoding="utf-8")
+    notes = inheritance_notes(ledger, individual)
+    best = best_yaml(search, individual, evaluation, space, notes=notes)
+    (folder / "best.yaml").write_text(best, encoding="utf-8")
     if search.objective == BUILT_IN and foreign_arguments(individual, space):
-        stock = best_yaml(search, individual, evaluation, space, stock=True, name="stock.yaml")
+        stock = best_yaml(search, individual, evaluation, space, stock=True, name="stock.yaml", notes=notes)
         (folder / "stock.yaml").write_text(stock, encoding="utf-8")
     (folder / "space.yaml").write_text(dump_yaml(search.document), encoding="utf-8")
     _write_json(folder / "environment.json", search.environment)

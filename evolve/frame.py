@@ -38,7 +38,8 @@ def individuals_frame(
 
     Columns: `number`, `generation`, `state`, `fitness`, `gene.<name>` for every gene (missing where the gene
     is inactive), `metrics.<name>`, `parents` and `operators` (separated by spaces), `failure`, `seconds` and
-    `gpu_seconds` (all attempts together), `attempts`, `reused_from`, `told`.
+    `gpu_seconds` (all attempts together), `attempts`, `reused_from`, `inherited_from` (whose weights it started
+    from; missing for those of the search), `told`.
     Whole numbers that may be missing are `Int64`, truth values `boolean`, text `string`, the rest float.
     """
     seconds: defaultdict[int, float] = defaultdict(float)
@@ -60,6 +61,7 @@ def individuals_frame(
         "gpu_seconds": pd.Series([gpu_seconds[each.number] for each in individuals], dtype="float64"),
         "attempts": pd.Series([each.attempts for each in individuals], dtype="int64"),
         "reused_from": pd.Series([each.reused_from for each in individuals], dtype="Int64"),
+        "inherited_from": pd.Series([each.inherited_from for each in individuals], dtype="Int64"),
         "told": pd.Series([each.told for each in individuals], dtype="Int64"),
     }
     return pd.DataFrame(columns)

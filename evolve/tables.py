@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from evolve.descent import descent, descent_notes
 from evolve.formatting import (
     MISSING,
     clean,
@@ -39,6 +40,7 @@ STATE_STYLES = {
 _MOST_GENERATIONS = 20
 _FIXED_WIDTH = 36
 _GENE_WIDTH = 12
+_START_HEADING = "WEIGHTS OF"
 
 
 def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -> Table:
@@ -127,6 +129,9 @@ def _summary(
         ("best", Text(found)),
         ("cost", Text(cost)),
     ]
+    if any(each.number == search.best_individual for each in individuals):
+        notes = descent_notes(descent(individuals, (), search.best_individual or 0))
+        rows += [("" if index else "inherited", Text(f"the best: {note}")) for index, note in enumerate(notes)]
     failures = failure_counts(individuals)
     if failures:
         rows.append(("failed", Text(failures_text(failures))))
@@ -161,9 +166,15 @@ class _Leaders:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         genes = list(dict.fromkeys(name for each in self.leaders for name in each.params))
-        shown = self._fitting(genes, options.max_width - _FIXED_WIDTH)
+        headings = ["#", "FITNESS", "GAIN"]
+        room = options.max_width - _FIXED_WIDTH
+        inherits = any(each.inherited_from is not None for each in self.leaders)
+        if inherits:
+            headings.append(_START_HEADING)
+            room -= len(_START_HEADING) + 2
+        shown = self._fitting(genes, room)
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("#", "FITNESS", "GAIN"):
+        for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         for name in shown:
             table.add_column(
@@ -171,7 +182,10 @@ class _Leaders:
             )
         for each in self.leaders:
             values = [Text(self._value(each, name)) for name in shown]
-            table.add_row(str(each.number), number(each.fitness), gain_text(each.fitness, self.default), *values)
+            fixed = [str(each.number), number(each.fitness), gain_text(each.fitness, self.default)]
+            if inherits:
+                fixed.append(MISSING if each.inherited_from is None else f"#{each.inherited_from}")
+            table.add_row(*fixed, *values)
         yield table
         if len(shown) < len(genes):
             yield Text(f"{count(len(genes) - len(shown), 'more gene')} in `evolve report`", "dim")

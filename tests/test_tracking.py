@@ -257,8 +257,8 @@ def test_a_generation_shows_its_population(driver: Driver, ledger: Ledger, uri: 
     assert run.data.params == {"best/lr0": "0.005"}
     table = Path(MlflowClient(uri).download_artifacts(run.info.run_id, "individuals.csv")).read_text()
     lines = table.splitlines()
-    assert lines[0] == f"individual,generation,state,fitness,failure,parents,operators,lr0,{METRIC}"
-    assert lines[2] == "4,1,failed,,out_of_memory,0 1,tournament uniform_crossover,0.004,"
+    assert lines[0] == f"individual,generation,state,fitness,failure,parents,inherited_from,operators,lr0,{METRIC}"
+    assert lines[2] == "4,1,failed,,out_of_memory,0 1,,tournament uniform_crossover,0.004,"
     assert len(lines) == 4
 
 

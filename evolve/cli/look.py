@@ -98,6 +98,7 @@ def best(
 ) -> None:
     """Print the best configuration as YAML for `evolve train --params`."""
     from evolve.best import BUILT_IN, best_of, best_yaml
+    from evolve.descent import inheritance_notes
     from evolve.exceptions import InputError
     from evolve.files import replacing
 
@@ -106,9 +107,10 @@ def best(
         if stock and record.objective != BUILT_IN:
             raise InputError(f"--stock: {record.id} must be a search that trains YOLO12, but is not; drop it")
         individual, evaluation = best_of(ledger, record)
+        notes = inheritance_notes(ledger, individual)
     space = _space(record.document, record.id)
     name = output.name if output else "best.yaml"
-    text = best_yaml(record, individual, evaluation, space, stock=stock, name=name)
+    text = best_yaml(record, individual, evaluation, space, stock=stock, name=name, notes=notes)
     if output is None:
         typer.echo(text, nl=False)
     else:

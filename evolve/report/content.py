@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from evolve.descent import descent, descent_notes
 from evolve.fitness import Fitness
 from evolve.formatting import (
     MISSING,
@@ -86,7 +87,7 @@ def content_of(
         headline=_headline(search, metric),
         gained=improvement is not None and improvement > 0,
         tiles=_tiles(search, metric),
-        within=_within(search, individuals),
+        within=[*_within(search, individuals), *_inherited(best, individuals, evaluations)],
         best_genes=_best_genes(best, individuals, genes),
         leader_head=["#", metric, "gain", *genes],
         leaders=[_leader(each, search, genes) for each in leaders],
@@ -180,6 +181,15 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
             "seeds proves nothing until it is repeated"
         )
     return lines
+
+
+def _inherited(
+    best: IndividualRecord | None, individuals: Sequence[IndividualRecord], evaluations: Sequence[EvaluationRecord]
+) -> list[str]:
+    if best is None:
+        return []
+    notes = descent_notes(descent(individuals, evaluations, best.number))
+    return [f"individual {best.number}: {note}" for note in notes]
 
 
 def _best_genes(

@@ -77,6 +77,8 @@ def _story(individual: IndividualRecord, metric: str) -> str:
         f"individual {individual.number}, generation {individual.generation}",
         f"{safe(metric)} {number(individual.fitness)}",
     ]
+    if individual.inherited_from is not None:
+        lines.append(f"started from the weights of #{individual.inherited_from}")
     by_origin: dict[str, list[str]] = {}
     for name, origin in individual.origins.items():
         by_origin.setdefault(origin.replace("inherited:", "from #"), []).append(name)

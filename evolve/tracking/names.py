@@ -140,6 +140,8 @@ def outcome_tags(individual: IndividualRecord, newest: EvaluationRecord | None) 
     tags = {"evolve.state": individual.state.value, "evolve.attempts": str(individual.attempts)}
     if individual.reused_from is not None:
         tags["evolve.reused_from"] = str(individual.reused_from)
+    if individual.inherited_from is not None:
+        tags["evolve.inherited_from"] = str(individual.inherited_from)
     if newest is None:
         return tags
     tags["evolve.worker"] = newest.worker
@@ -177,7 +179,7 @@ def individuals_table(individuals: Sequence[IndividualRecord]) -> str:
     metrics = list(dict.fromkeys(metric for one in individuals for metric in one.metrics))
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
-    fixed = ["individual", "generation", "state", "fitness", "failure", "parents", "operators"]
+    fixed = ["individual", "generation", "state", "fitness", "failure", "parents", "inherited_from", "operators"]
     writer.writerow([*fixed, *genes, *metrics])
     for one in individuals:
         writer.writerow(
@@ -188,6 +190,7 @@ def individuals_table(individuals: Sequence[IndividualRecord]) -> str:
                 one.fitness,
                 one.failure and one.failure.value,
                 " ".join(map(str, one.parents)),
+                one.inherited_from,
                 " ".join(one.operators),
                 *(one.params.get(gene) for gene in genes),
                 *(one.metrics.get(metric) for metric in metrics),
