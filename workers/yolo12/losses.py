@@ -20,8 +20,8 @@ Hc the sides of the smallest box around both, c its diagonal, v = 4/pi^2 (atan(W
 The factors IoU^gamma, v / (1 - IoU + v), tanh(s/tau) and omega carry no gradient.
 
 `torchvision.ops` has giou, diou and ciou, and ours equal them on boxes with an area. They are not used: for flat
-boxes the gradient of its ciou is not a number and that of its giou overflows float16, and all three index by a mask,
-for which a GPU must wait.
+boxes the gradient of its ciou is not a number and that of its giou overflows float16, and all three index by a
+mask, for which a GPU must wait.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Pair(NamedTuple):
     union: Tensor
     areas: tuple[Tensor, Tensor]
     offset: Tensor  # of the centres
-    side: Tensor
+    side: Tensor  # as it is: 0 or less for a box without an area
     target_side: Tensor
     hull: Tensor  # sides of the smallest box around both
 
@@ -74,9 +74,9 @@ def box_loss(
 ) -> Tensor:
     """How far predicted boxes are from their targets.
 
-    It is evaluated in float64 if one of the two is, and else in float32, under autocast too. Sides are clamped
-    below by `EPS`, and an inverted box counts as an empty one at its centre; so loss and gradient are finite for
-    all boxes up to a million pixels and more.
+    It is evaluated in float64 if one of the two is, and else in float32, under autocast too. Areas, ratios and what
+    divides have sides of at least `EPS`, so loss and gradient are finite for every box up to a million pixels and
+    more. An inverted box has no area, but differences of sides count as they are and lead it back.
 
     Args:
         pred: Predicted boxes, (N, 4), as x1, y1, x2, y2 in pixels of the input image. Only `elastic` and
@@ -205,12 +205,15 @@ def _weighted(loss: Tensor, share: Tensor | None, weight: Tensor) -> Tensor:
 
 def _measure(pred: Tensor, target: Tensor) -> _Pair:
     double = torch.float64 in (pred.dtype, target.dtype)
-    low, high = _corners(pred.double() if double else pred.float())
-    target_low, target_high = _corners(target.double() if double else target.float())
+    corners = (pred.double() if double else pred.float()), (target.double() if double else target.float())
+    (low, high), (target_low, target_high) = (boxes.chunk(2, -1) for boxes in corners)
     side, target_side = high - low, target_high - target_low
     areas = _product(side.clamp(min=EPS)), _product(target_side.clamp(min=EPS))
     overlap = _product((torch.minimum(high, target_high) - torch.maximum(low, target_low)).clamp(min=0))
     union = areas[0] + areas[1] - overlap
+    # Of all four corners, so that it holds inverted boxes too, and what is divided by it stays bounded.
+    first = torch.minimum(torch.minimum(low, high), torch.minimum(target_low, target_high))
+    last = torch.maximum(torch.maximum(low, high), torch.maximum(target_low, target_high))
     return _Pair(
         iou=overlap / union,
         union=union,
@@ -218,14 +221,8 @@ def _measure(pred: Tensor, target: Tensor) -> _Pair:
         offset=(low + high - target_low - target_high) / 2,
         side=side,
         target_side=target_side,
-        hull=(torch.maximum(high, target_high) - torch.minimum(low, target_low)).clamp(min=EPS),
+        hull=(last - first).clamp(min=EPS),
     )
-
-
-def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    low, high = boxes[..., :2], boxes[..., 2:]
-    middle, inverted = (low + high) / 2, high < low
-    return torch.where(inverted, middle, low), torch.where(inverted, middle, high)
 
 
 def _product(sides: Tensor) -> Tensor:
