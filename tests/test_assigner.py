@@ -85,6 +85,15 @@ def test_candidates_above_the_threshold_are_positives_beside_the_best(threshold,
     assert (scores[~foreground] == 0).all()
 
 
+def test_areas_beyond_float16_do_not_matter() -> None:
+    """Boxes of 512 px, whose areas are infinite there; all coordinates are exact."""
+    scores, boxes, points, labels, objects, real = one_object(torch.float16)
+    assigner = RecipeAssigner(assign_iou=0.5, num_classes=3, **STOCK | {"topk": 1})
+    foreground = assigner(scores, boxes * 16, points * 16, labels, objects * 16, real)[3]
+    assert positives(foreground[0]) >= centres(BEST, TALL, MIDDLE)
+    assert not positives(foreground[0]) & centres(HALF, LOW, SHIFTED, SMALL)
+
+
 def test_a_positive_counts_by_its_alignment() -> None:
     """With equal class scores the alignment is CIoU^6, and the best one's score is its CIoU, here 1."""
     assigner = RecipeAssigner(assign_iou=0.5, num_classes=3, **STOCK | {"topk": 1})

@@ -95,6 +95,6 @@ class RecipeAssigner(TaskAlignedAssigner):  # type: ignore[misc]  # Ultralytics 
         """
         labels, boxes, scores = super().get_targets(gt_labels, gt_bboxes, target_gt_idx, fg_mask)
         if self.label_smoothing:
-            spread = (fg_mask.unsqueeze(-1) > 0) * (self.label_smoothing / self.num_classes)
-            scores = scores * (1 - self.label_smoothing) + spread
+            spread = scores.sum(-1, keepdim=True) / self.num_classes
+            scores = scores * (1 - self.label_smoothing) + spread * self.label_smoothing
         return labels, boxes, scores
