@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evolve.trial import EpochReport, TrialResult, TrialSpec, TrialStream
+from workers.synthetic import METRIC, SyntheticObjective
 
 
 class Unpicklable(Exception):
@@ -71,3 +73,29 @@ def meets_on_a_gpu(spec: TrialSpec) -> TrialResult:
     return TrialResult(
         {"met": float(met)}, effective={"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
     )
+
+
+def inheriting(spec: TrialSpec) -> TrialStream:
+    """A synthetic training whose weights are the numbers of all individuals whose trainings went into them.
+
+    Every training comes a little nearer to the value of its genes, so fitness depends on the whole line.
+    """
+    line: list[int] = [] if spec.weights == "none" else json.loads(Path(spec.weights).read_text())
+    line.append(spec.individual)
+    result = yield from SyntheticObjective().run(spec)
+    weights = Path(spec.directory, "weights", "best.pt")
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_text(json.dumps(line))
+    learnt = 1 - 0.5 ** len(line)
+    return TrialResult({METRIC: learnt * result.metrics[METRIC]}, weights=str(weights), epochs=result.epochs)
+
+
+class Inheriting:
+    """`inheriting` as an objective; remembers what every attempt started from."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[int, int, str]] = []
+
+    def run(self, spec: TrialSpec) -> TrialStream:
+        self.starts.append((spec.individual, spec.attempt, spec.weights))
+        return (yield from inheriting(spec))
