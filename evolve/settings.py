@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evolve.exceptions import InputError
 
+RUNS = Path("runs")
+"""Where a training without a search, and annotated pictures, go unless told otherwise; as with other such tools."""
+
 
 class Settings(BaseSettings):
     """Settings from the environment.

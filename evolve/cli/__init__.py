@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from evolve.cli import inputs, look, run
+from evolve.cli import detector, inputs, look, run
 from evolve.exceptions import EvolveError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 run.register(app)
 look.register(app)
+detector.register(app)
 inputs.register(app)
 
 

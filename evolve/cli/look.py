@@ -1,4 +1,4 @@
-"""`evolve list`, `show`, `best`, `export`, `report`, `ui`, `sync`: look at what the ledger has."""
+"""`evolve list`, `show`, `best`, `report`, `ui`, `sync`: look at what the ledger has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SearchRef = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, beginning 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command("list")(list_searches)
-    for command in (show, best, export, report, ui, sync):
+    for command in (show, best, report, ui, sync):
         app.command()(command)
 
 
@@ -117,21 +117,6 @@ def best(
         with replacing(output, "configuration") as file:
             file.write_text(text, encoding="utf-8")
         typer.echo(output)
-
-
-def export(
-    search: SearchRef,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder or .zip to make.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace an older bundle.")] = False,
-    without_weights: Annotated[bool, typer.Option(help="Leave the weights out.")] = False,
-) -> None:
-    """Write the bundle: best YAML, weights, report, seeds, environment, hash of the data."""
-    from evolve.bundle import export_bundle
-
-    with _ledger() as ledger:
-        record = ledger.search(search)
-        target = output or Path(f"{record.name}-{record.id}")
-        typer.echo(export_bundle(ledger, record.id, target, force=force, weights=not without_weights))
 
 
 def report(
