@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -44,6 +45,7 @@ class TrialDataset(YOLODataset):  # type: ignore[misc]  # Ultralytics has no typ
         root = Path(data["yaml_file"]).parent
         self._home = root if (root / VIEW_MARK).is_file() else None
         self._scratch = scratch
+        self._added: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
         super().__init__(*args, data=data, cache="ram" if decoded else None, **kwargs)
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
@@ -77,6 +79,18 @@ class TrialDataset(YOLODataset):  # type: ignore[misc]  # Ultralytics has no typ
             self.ims[index] = pixels
             self.im_hw0[index] = self._originals[self.im_files[index]]
             self.im_hw[index] = pixels.shape[:2]
+
+    def build_transforms(self, hyp: Any) -> Any:
+        """Build Ultralytics' transforms, as it does anew to close the mosaics, with the added ones in place."""
+        transforms = super().build_transforms(hyp)
+        transforms.transforms[-1:-1] = self._added
+        return transforms
+
+    def add_transforms(self, transforms: Sequence[Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
+        """Augment with these as well, if this data set augments: last, but before `Format` makes tensors."""
+        if self.augment:
+            self._added.extend(transforms)
+            self.transforms.transforms[-1:-1] = transforms
 
     def load_image(
         self, i: int, rect_mode: bool = True, resize_short: bool = False
