@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.exceptions import InputError
 from evolve.trial import FailureKind, TrialFailed
-from workers.yolo12.architectures import PICO
+from workers.yolo12.architectures import PICO, architecture
 from workers.yolo12.downloads import fetch
 from workers.yolo12.process import prepare_process
 
@@ -29,20 +29,21 @@ def resolve_weights(model: str, weights: str, home: Path) -> tuple[Path | None, 
         The file, or None for random weights; and what a person should be told, or an empty text.
 
     Raises:
-        InputError: if a given file does not exist, or a file cannot be read or holds no detector.
+        InputError: if a given file does not exist, or a file cannot be read, holds no detector or one of which next
+            to nothing fits the model.
     """
     if weights == "none":
         return None, ""
     if weights != "auto":
-        return _readable(_given(weights)), ""
+        return _fitting(_given(weights), model), ""
     if model == PICO:
         return None, f"there are no published weights of {model}: training starts from random ones"
     if found := local_weights(model, home):
-        return _readable(found), ""
+        return _fitting(found, model), ""
     target = home / "weights" / f"{model}.pt"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _readable(fetch("weights", target.name, target.parent)), ""
+        return _fitting(fetch("weights", target.name, target.parent), model), ""
     except OSError as error:
         return None, f"{target.name} could not be downloaded ({error}): training starts from random weights"
 
@@ -54,8 +55,13 @@ def local_weights(model: str, home: Path | None = None) -> Path | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what Ultralytics saved, without running code from it; whatever torch stumbles over is raised."""
+    """Read what Ultralytics saved, without running code from it; whatever torch stumbles over is raised.
+
+    Beside modules of torch and Ultralytics it may hold ours, which are built by name as those are.
+    """
     from ultralytics.nn.tasks import torch_safe_load
+
+    from workers.yolo12 import model  # noqa: F401  # torch knows our modules from then on
 
     checkpoint: dict[str, Any] = torch_safe_load(str(path), safe_only=True)[0]
     return checkpoint
@@ -83,10 +89,15 @@ def load_weights(path: Path) -> nn.Module:
     return detector
 
 
-def _readable(path: Path) -> Path:
+def _fitting(path: Path, model: str) -> Path:
     prepare_process()
+    from ultralytics.nn.tasks import DetectionModel
+
+    from workers.yolo12.model import transfer
+
     try:
-        load_weights(path)
+        found: Any = load_weights(path)
+        transfer(DetectionModel(architecture(model), nc=found.model[-1].nc, verbose=False), found)
     except TrialFailed as error:
         raise InputError(f"{error}; remove it, or name another file with `weights`") from error
     return path
