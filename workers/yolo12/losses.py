@@ -176,7 +176,7 @@ def focal_l1(x: Tensor, *, beta: float = 0.8) -> Tensor:
     small = x.clamp(torch.finfo(x.dtype).tiny, 1)
     near = -alpha * small.square() * (2 * torch.log(beta * small) - 1) / 4
     far = slope * (x - 1) + (alpha + 2 * slope) / 4
-    return torch.where(x <= 1, near, far)
+    return torch.where(x < 1, near, far)  # at 1 they agree, but there the clamp has no gradient
 
 
 def _evaluate(pred: Tensor, target: Tensor, kind: str, options: _Options) -> tuple[Tensor, Tensor | None]:
@@ -205,11 +205,12 @@ def _weighted(loss: Tensor, share: Tensor | None, weight: Tensor) -> Tensor:
 
 def _measure(pred: Tensor, target: Tensor) -> _Pair:
     double = torch.float64 in (pred.dtype, target.dtype)
-    corners = (pred.double() if double else pred.float()), (target.double() if double else target.float())
-    (low, high), (target_low, target_high) = (boxes.chunk(2, -1) for boxes in corners)
+    low, high = (pred.double() if double else pred.float()).chunk(2, -1)
+    target_low, target_high = (target.double() if double else target.float()).chunk(2, -1)
     side, target_side = high - low, target_high - target_low
-    areas = _product(side.clamp(min=EPS)), _product(target_side.clamp(min=EPS))
-    overlap = _product((torch.minimum(high, target_high) - torch.maximum(low, target_low)).clamp(min=0))
+    areas = _product(_positive(side)), _product(_positive(target_side))
+    shared = torch.minimum(high, target_high) - torch.maximum(low, target_low)
+    overlap = _product(torch.where(shared < 0, 0, shared))  # a clamp has no gradient at 0
     union = areas[0] + areas[1] - overlap
     # Of all four corners, so that it holds inverted boxes too, and what is divided by it stays bounded.
     first = torch.minimum(torch.minimum(low, high), torch.minimum(target_low, target_high))
@@ -221,8 +222,13 @@ def _measure(pred: Tensor, target: Tensor) -> _Pair:
         offset=(low + high - target_low - target_high) / 2,
         side=side,
         target_side=target_side,
-        hull=(last - first).clamp(min=EPS),
+        hull=_positive(last - first),
     )
+
+
+def _positive(sides: Tensor) -> Tensor:
+    """At least `EPS`, yet with the gradient of what is not clamped: else a flat box would stay flat."""
+    return sides.detach().clamp(min=EPS) + (sides - sides.detach())
 
 
 def _product(sides: Tensor) -> Tensor:
@@ -252,7 +258,7 @@ def _eiou(pair: _Pair, _: _Options) -> Tensor:
 def _focal_l1(pair: _Pair, options: _Options) -> Tensor:
     # The paper regresses offsets relative to a box, of about 1. Pixels would all lie beyond the peak of the slope.
     differences = torch.cat([pair.offset, pair.side - pair.target_side], -1).abs()
-    scale = pair.target_side.clamp(min=EPS)
+    scale = _positive(pair.target_side)
     return focal_l1(differences / torch.cat([scale, scale], -1), beta=options.l1_beta).sum(-1)
 
 
@@ -274,9 +280,8 @@ def _distance(pair: _Pair) -> Tensor:
 
 def _aspect(pair: _Pair) -> Tensor:
     """v, 0 to 1: how much the ratios of width and height differ."""
-    side, target_side = pair.side.clamp(min=EPS), pair.target_side.clamp(min=EPS)
-    difference = torch.atan2(*target_side.unbind(-1)) - torch.atan2(*side.unbind(-1))
-    return 4 / math.pi**2 * difference.square()
+    angles = [torch.atan2(*_positive(side).unbind(-1)) for side in (pair.side, pair.target_side)]
+    return 4 / math.pi**2 * (angles[1] - angles[0]).square()
 
 
 def _largeness(pair: _Pair, options: _Options) -> Tensor:
