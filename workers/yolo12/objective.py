@@ -14,6 +14,7 @@ from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialFailed, T
 from workers.yolo12.architectures import MODELS, architecture
 from workers.yolo12.arguments import CATALOGUE, advice, to_ultralytics
 from workers.yolo12.process import cpu_share, prepare_process
+from workers.yolo12.recipe import Recipe
 from workers.yolo12.streaming import Cancelled, Channel, stream
 from workers.yolo12.weights import local_weights
 
@@ -37,7 +38,7 @@ FIXED: Mapping[str, Json] = {
 
 
 class YoloObjective:
-    """Trains stock YOLO12 on a prepared data set; see `evolve.trial.Objective`."""
+    """Trains YOLO12, stock or improved, on a prepared data set; see `evolve.trial.Objective`."""
 
     def run(self, spec: TrialSpec) -> TrialStream:
         """Train `spec`, going on from an interrupted attempt at the same training where there is one.
@@ -81,11 +82,12 @@ class _Trial:
         requested = requested_arguments(self.spec)
         prepare_process()
         from workers.yolo12.effective import differences, effective_arguments
-        from workers.yolo12.trainer import TrialTrainer
+        from workers.yolo12.recipe_trainer import RecipeTrainer
 
         self.channel.check()
         overrides, start = self._overrides(requested), self._start()
-        self.trainer = trainer = TrialTrainer(overrides, start, check=self.channel.check, report=self._report)
+        check, report = self.channel.check, self._report
+        self.trainer = trainer = RecipeTrainer(overrides, start, Recipe.of(requested), check=check, report=report)
         self.channel.check()
         trainer.train()
         effective = effective_arguments(trainer)

@@ -130,6 +130,11 @@ def parse_sizes(value: Json, imgsz: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(_size(part, imgsz) for part in parts))
 
 
+def spell_sizes(sizes: tuple[int, ...]) -> str:
+    """Image sizes as a text that `parse_sizes` understands."""
+    return ",".join(map(str, sizes)) or "off"
+
+
 def _size(part: Json, imgsz: int) -> int:
     if isinstance(part, str):
         text = part.strip()
