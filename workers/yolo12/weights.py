@@ -71,10 +71,16 @@ def load_weights(path: Path) -> nn.Module:
     """Read the model of a checkpoint without running code from it.
 
     Raises:
-        TrialFailed: with `CODE`, if it is no checkpoint of a YOLO detector.
+        TrialFailed: with `CODE`, if it is no checkpoint of a YOLO detector; with `INFRASTRUCTURE`, if there is no
+            such file: it was there before, so this machine does not see it, or somebody removed it since.
     """
     from ultralytics.nn.tasks import DetectionModel
 
+    if not os.path.isfile(path):
+        raise TrialFailed(
+            FailureKind.INFRASTRUCTURE,
+            f"weights: {path}: no such file here; machines that train must share its disk",
+        )
     try:
         checkpoint = read_checkpoint(path)
         model = checkpoint.get("ema") or checkpoint["model"]
