@@ -25,7 +25,9 @@ from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, Trial
 from evolve.inheritance import Inheritance
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import EventKind, IndividualRecord, Ledger, SearchRecord, SearchState
+from evolve.runner import Runner
 from evolve.search.base import Decision, Outcome, Proposal
+from evolve.settings import Settings
 from evolve.space import SearchSettings
 from evolve.specs import trial_directory
 from evolve.trial import (
@@ -43,6 +45,7 @@ from ledger_fixtures import create as create_plain
 from objectives_for_tests import Inheriting
 from search_helpers import create, fingerprint, make_runner, run
 from spaces import METRIC, document, space
+from tiny_training import squares
 
 INHERIT = {"inherit_weights": True}
 FEW_GENES: dict[str, Any] = {
@@ -195,7 +198,7 @@ def test_a_search_whose_trainings_leave_no_weights_says_so_once(ledger: Ledger, 
 class Interrupting(Inheriting):
     """Sends the runner a signal in the middle of a trial."""
 
-    runner: Any
+    runner: Runner
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -346,7 +349,7 @@ class Shuffled:
         self._waiting.clear()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     slots=st.integers(1, 6),
@@ -370,7 +373,7 @@ def test_no_child_ever_starts_from_a_missing_file_and_the_disk_does_not_fill(
     bound = 5 + 1 + population * (2 if generational else 1) + 2 * slots
     chance = random.Random(seed)
     with Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
-        limits = {"same_error_limit": 1000, "stagnation": 2, **how}
+        limits = {"same_error_limit": 1000, "stagnation": 2, "tournament_size": 1, **how}
         search = searched(ledger, folder, genes=FEW_GENES if few_genes else None, search=limits)
         for _ in range(1000):
             try:
@@ -388,61 +391,56 @@ def test_no_child_ever_starts_from_a_missing_file_and_the_disk_does_not_fill(
         assert attempts == {each.number: each.attempts for each in individuals if each.attempts}
 
 
+class Leaving:
+    """Eight slots. After 16 trainings comes a signal: one child is stopped at once, the other seven still complete.
+
+    Every individual is fitter than all before it, so those seven push everyone else off the shelf.
+    """
+
+    slots = 8
+    runner: Runner
+
+    def __init__(self) -> None:
+        self._specs: list[TrialSpec] = []
+        self._stopped: list[str] = []
+        self._done = 0
+
+    def submit(self, spec: TrialSpec) -> None:
+        self._specs.append(spec)
+
+    def events(self, timeout: float) -> list[TrialEvent]:
+        if self._done < 16:
+            return [self._complete(self._specs.pop(0))]
+        if not self._stopped:
+            self.runner.interrupt()
+            return []
+        if len(self._stopped) == self.slots:
+            self._specs.pop(0)
+            return [Stopped(self._stopped.pop(0))]
+        return [self._complete(spec) for spec in self._specs]
+
+    def _complete(self, spec: TrialSpec) -> Completed:
+        self._done += 1
+        path = Path(spec.directory, "best.pt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return Completed(spec.trial_id, TrialResult({METRIC: spec.individual / 100}, weights=str(path)))
+
+    def stop(self, trial_id: str) -> None:
+        self._stopped.append(trial_id)
+
+    def close(self) -> None: ...
+
+
 def test_what_an_abandoned_child_starts_from_outlives_the_leaving(ledger: Ledger, tmp_path: Path) -> None:
-    """Two children are in training on signal: one is stopped, the other still completes and pushes out a parent."""
     search = searched(ledger, tmp_path, search={"population": 2, "generations": 20})
-    specs: list[TrialSpec] = []
-    runners: list[Any] = []
-
-    class Leaving:
-        slots = 2
-        news: list[TrialEvent]
-
-        def __init__(self) -> None:
-            self.news = []
-            self.stopping: list[str] = []
-            self.begun = 0
-
-        def submit(self, spec: TrialSpec) -> None:
-            specs.append(spec)
-            self.begun += 1
-            if self.begun <= 16:
-                # from birth to birth fitter, so that every parent soon leaves the population and the best five
-                self.news.append(Started(spec.trial_id, "here"))
-                self.news.append(self.end(spec))
-
-        def end(self, spec: TrialSpec) -> Completed:
-            path = Path(spec.directory, "best.pt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            return Completed(spec.trial_id, TrialResult({METRIC: spec.individual / 100}, weights=str(path)))
-
-        def events(self, timeout: float) -> list[TrialEvent]:
-            if not self.news and not self.stopping:
-                runners[0].interrupt()
-            if self.stopping:
-                open_specs = [each for each in specs if each.trial_id in self.stopping]
-                if len(self.stopping) == 2:
-                    return [Stopped(self.stopping.pop(0))]
-                self.stopping.clear()
-                return [self.end(open_specs[-1])]
-            news, self.news = self.news, []
-            return news
-
-        def stop(self, trial_id: str) -> None:
-            self.stopping.append(trial_id)
-
-        def close(self) -> None: ...
-
     with LeaseKeeper(ledger.acquire(search.id), interval=60) as keeper:
-        runners.append(make_runner(ledger, search, keeper, dispatcher=Leaving()))
-        assert runners[0].run().state is SearchState.INTERRUPTED
-    waiting = [
-        each for each in ledger.individuals(search.id) if each.told is None and each.inherited_from is not None
-    ]
-    assert waiting
-    for each in waiting:
-        assert (trial_directory(Path(search.directory), each.inherited_from or 0) / "best.pt").is_file()
+        dispatcher = Leaving()
+        dispatcher.runner = make_runner(ledger, search, keeper, dispatcher=dispatcher)
+        assert dispatcher.runner.run().state is SearchState.INTERRUPTED
+    (abandoned,) = [each for each in ledger.individuals(search.id) if each.told is None]
+    assert abandoned.inherited_from is not None
+    assert kept(search) == {0, abandoned.inherited_from, *range(19, 24)}
 
 
 def test_weights_that_somebody_removed_are_replaced_by_others(ledger: Ledger, tmp_path: Path) -> None:
@@ -611,3 +609,46 @@ def test_through_ray_and_into_mlflow(tmp_path: Path) -> None:
     tags = [run.data.tags for run in client.search_runs([experiment.experiment_id])]
     told = Counter(each["evolve.inherited_from"] for each in tags if "evolve.inherited_from" in each)
     assert told == Counter(str(each.inherited_from) for each in individuals if each.inherited_from is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_a_detector_that_inherits_weights_is_ahead_from_its_first_epoch(tmp_path: Path) -> None:
+    """A real search: the child of a trained parent against its twin that starts from random weights."""
+    from workers.yolo12 import YoloObjective
+
+    train = {"epochs": 12, "imgsz": 64, "batch": 8, "nbs": 8, "optimizer": "AdamW", "warmup_epochs": 1}
+    sections = {
+        "name": "heirs",
+        "model": "yolo12p",
+        "weights": "none",
+        "data": str(squares(tmp_path / "squares")),
+        "train": train,
+        "fitness": {"val/cls_loss": -1.0},  # tells two short trainings apart that detect nothing yet
+        "genes": {"lr0": {"type": "float", "low": 0.001, "high": 0.004, "log": True, "default": 0.002}},
+        "search": {**INHERIT, "population": 2, "generations": 2, "crossover_probability": 0.0},
+        "stop": {"evaluations": 3},
+    }
+    search = run_search(SearchSpace.from_document(sections, "test"), inline=True, home=tmp_path)
+    child = search.individuals()[2]
+    assert child.inherited_from in (0, 1)
+    assert child.inherited_from == child.parents[0]
+    with Ledger(Settings(home=tmp_path).ledger_url) as ledger:
+        first = ledger.epochs(search.id, 2)[0].metrics
+        requested = ledger.evaluations(search.id, 2)[0].requested
+    settings_alone = {name: value for name, value in requested.items() if name != "lr0"}
+    twin = TrialSpec(
+        "s", 0, 1, child.params, settings_alone, 0, str(tmp_path / "twin"), "yolo12p", "none", sections["data"]
+    )
+    training = YoloObjective().run(twin)
+    from_scratch = next(training).metrics
+    training.close()
+    for name in ("train/box_loss", "train/cls_loss", "train/dfl_loss"):
+        assert first[name] < 0.8 * from_scratch[name], name
+    assert first["val/cls_loss"] < from_scratch["val/cls_loss"]
+
+    Path(weights_file(search.record, child.inherited_from or 0)).unlink()
+    gone = replace(twin, weights=str(weights_file(search.record, child.inherited_from or 0)))
+    with pytest.raises(TrialFailed, match="no such file here") as caught:
+        next(YoloObjective().run(gone))
+    assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
