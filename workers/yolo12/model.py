@@ -54,8 +54,9 @@ class HeteroConv(RepConv):  # type: ignore[misc]  # Ultralytics has no types
         return output
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        build, (_, *arguments), *state = super().__reduce_ex__(protocol)
-        return build, (RepConv, *arguments), *state
+        # Pickle lets nothing stand for an object of another class but a call, here of the smallest that there can be.
+        _, _, *state = super().__reduce_ex__(protocol)
+        return RepConv, (1, 1), *state
 
 
 def improve(

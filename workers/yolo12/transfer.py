@@ -149,9 +149,7 @@ def _resized(given: Any, wanted: Any) -> nn.Module | None:
 
 def taking(new: nn.Module, old: nn.Module) -> nn.Module:
     """Let a module have what Ultralytics leaves on a layer when it builds a model; parts of a layer have none."""
-    for name in ("i", "f", "type", "np"):
-        if hasattr(old, name):
-            setattr(new, name, getattr(old, name))
+    vars(new).update({name: vars(old)[name] for name in ("i", "f", "type", "np") if name in vars(old)})
     return new
 
 
