@@ -32,8 +32,8 @@ from torchvision.transforms.v2 import functional
 from workers.yolo12.images import TrialDataset
 from workers.yolo12.recipe import Recipe
 
-BLUR = 0.02
-"""Largest side of a blur's kernel, as a share of the picture's longer side; the smallest is 3 pixels."""
+BLUR = (0.5, 0.0035)
+"""Standard deviation of a blur: at least, in pixels; at most, as a share of the picture's longer side."""
 NOISE = (0.01, 0.1)
 """Standard deviation of the noise, for pixels in [0, 1]."""
 RECTANGLES = (1, 3)
@@ -58,7 +58,7 @@ _eraser = v2.RandomErasing(p=1.0, scale=RECTANGLE_AREA, ratio=RECTANGLE_ASPECT, 
 
 @dataclass(frozen=True)
 class Blur:
-    """Gaussian blur, with a kernel of 3 pixels to `BLUR` of the picture and the deviation that goes with it.
+    """Gaussian blur, of a deviation drawn from `BLUR`; three of them to each side are 2 % of the picture at most.
 
     Args:
         p: Probability of blurring a picture.
@@ -70,9 +70,9 @@ class Blur:
         """Blur the picture, or leave it."""
         if random.random() < self.p:
             image = np.ascontiguousarray(labels["img"])
-            steps = max(round(BLUR * max(image.shape[:2])) - 1, 2) // 2
-            side = 2 * random.randint(1, steps) + 1
-            labels["img"] = cv2.GaussianBlur(image, (side, side), 0).reshape(image.shape)
+            least, share = BLUR
+            sigma = random.uniform(least, max(share * max(image.shape[:2]), 2 * least))
+            labels["img"] = cv2.GaussianBlur(image, (0, 0), sigma).reshape(image.shape)
         return labels
 
     @property
