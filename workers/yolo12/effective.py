@@ -61,18 +61,20 @@ def effective_arguments(trainer: RecipeTrainer) -> dict[str, Json]:
 def _recipe(trainer: RecipeTrainer, accumulate: int) -> dict[str, Json]:
     """Our own arguments, each read from what does the work."""
     model = trainer.ema.ema  # of what it is made, a training does not change
-    blocks_used = blocks.anatomy(model)
+    found = blocks.anatomy(model)
+    window = found["cmbn"]
     restarts = trainer.lf if isinstance(trainer.lf, CosineRestarts) else None
     loader = trainer.train_loader
     return {
         **anatomy(model),
-        **blocks_used,
-        "cmbn": min(blocks_used["cmbn"], accumulate),
+        **found,
+        # statistics end with the step, however wide the window
+        "cmbn": min(window, accumulate) if isinstance(window, int) else window,
         **trainer.model.criterion.effective(),
         "lr_schedule": trainer.recipe.lr_schedule,
-        "lr_cycle": restarts and restarts.cycle,
-        "lr_cycle_mult": restarts and restarts.mult,
-        "lr_gamma": restarts and restarts.gamma,
+        "lr_cycle": restarts.cycle if restarts else None,
+        "lr_cycle_mult": restarts.mult if restarts else None,
+        "lr_gamma": restarts.gamma if restarts else None,
         "image_sizes": spell_sizes(tuple(loader.plan.counts) if isinstance(loader, SizedLoader) else ()),
         "sat_probability": trainer.adversary.probability,
         "sat_epsilon": trainer.adversary.epsilon,

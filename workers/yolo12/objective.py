@@ -91,6 +91,9 @@ class _Trial:
         self.channel.check()
         trainer.train()
         effective = effective_arguments(trainer)
+        fitted = trainer.transferred
+        if fitted is not None and fitted.loaded < fitted.total:
+            self.notes.append(f"{fitted.loaded} of {fitted.total} tensors of the weights fit; the rest began anew")
         seconds = time.monotonic() - self.started
         return TrialResult(
             metrics=trainer.best_metrics,
