@@ -34,14 +34,14 @@ def near(path: str | Path) -> str:
 
 def training_title(training: Training) -> str:
     """What is about to be trained, and where."""
-    asked = training.configuration
-    sizes = [
-        f"{asked.arguments[key]} {unit}"
-        for key, unit in (("epochs", "epochs"), ("imgsz", "px"))
-        if key in asked.arguments
-    ]
+    asked = training.configuration.arguments
+    parts = [training.configuration.model]
+    if training.epochs is not None:
+        parts.append(count(training.epochs, "epoch"))
+    if "imgsz" in asked:
+        parts.append(f"{asked['imgsz']} px")
     verb = "going on with" if training.goes_on else "training"
-    return clean(f"{verb} {', '.join([asked.model, *sizes])} on {near(training.data)} in {near(training.folder)}")
+    return clean(f"{verb} {', '.join(parts)} on {near(training.data)} in {near(training.folder)}")
 
 
 def training_lines(result: TrialResult, best_epoch: int | None, data: str) -> Iterator[Text]:

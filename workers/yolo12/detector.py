@@ -111,9 +111,15 @@ def load_detector(path: Path) -> Detector:
         raise InputError(f"{error}; name the best.pt of a training") from error
     # Ultralytics puts these there when it loads a file itself; the path of the data would go into exported files.
     model.args, model.task, model.pt_path = {"data": ""}, "detect", str(path)
-    given = trained if isinstance(trained, dict) else {}
-    known = {name: given.get(argument.ultralytics(name)) for name, argument in CATALOGUE.items()}
-    sound = {
-        name: value for name, value in known.items() if value is not None and not CATALOGUE[name].problem(value)
-    }
-    return Detector(path, model.eval(), sound)
+    return Detector(path, model.eval(), _sound(trained) | _sound(getattr(model, "recipe", None), own=True))
+
+
+def _sound(given: object, own: bool = False) -> dict[str, Json]:
+    """The training arguments, Ultralytics' or our own, in what a file claims them to be."""
+    values = given if isinstance(given, dict) else {}
+    found = {}
+    for name, argument in CATALOGUE.items():
+        value = values.get(argument.ultralytics(name)) if argument.own == own else None
+        if value is not None and not argument.problem(value):
+            found[name] = value
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn, optim
@@ -72,6 +72,7 @@ class RecipeTrainer(TrialTrainer):
         add_blocks(model, recipe)
         if weights is not None:
             self.transferred = transfer(model, weights)
+        model.recipe = asdict(recipe)  # goes into the checkpoint, whose reader may want to validate alike
         return model
 
     def _setup_train(self) -> None:
