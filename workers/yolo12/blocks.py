@@ -183,6 +183,7 @@ def _append(ends: list[End], name: str, build: Callable[[int], nn.Module]) -> No
             block, like = build(channels), next(layer.parameters())
             initialize_weights(block)  # its normalisations get Ultralytics' eps and momentum
             layer.appended[name] = block.to(like.device, like.dtype).train(layer.training)
+            layer.np = sum(parameter.numel() for parameter in layer.parameters())
 
 
 def _pyramid(channels: int) -> nn.Module:

@@ -72,6 +72,7 @@ class RecipeTrainer(TrialTrainer):
         add_blocks(model, recipe)
         if weights is not None:
             self.transferred = transfer(model, weights)
+            add_blocks(model, recipe)  # where classes differ, Ultralytics puts in parts of the other head
         model.recipe = asdict(recipe)  # goes into the checkpoint, whose reader may want to validate alike
         return model
 
