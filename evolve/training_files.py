@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from evolve.exceptions import EvolveError
 from evolve.files import replacing
 from evolve.formatting import finite
 from evolve.trial import EpochReport, Json, TrialResult
@@ -54,7 +55,7 @@ class TrainingFiles:
         """Add an epoch; those that are trained again after an interruption take the place of the former ones.
 
         Raises:
-            InputError: if nothing can be written there.
+            EvolveError: if nothing can be written there.
         """
         if self._before is None:
             kept = [each for each in self._former if each.epoch < report.epoch]
@@ -64,14 +65,18 @@ class TrainingFiles:
             with replacing(self._folder / EPOCHS, "table of epochs") as file, file.open("w", newline="") as stream:
                 csv.writer(stream).writerow(["epoch", "seconds", *report.metrics])
                 csv.writer(stream).writerows(map(_row, kept))
-        with (self._folder / EPOCHS).open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(_row(replace(report, seconds=self._before + report.seconds)))
+        row = _row(replace(report, seconds=self._before + report.seconds))
+        try:
+            with (self._folder / EPOCHS).open("a", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerow(row)
+        except OSError as error:
+            raise EvolveError(f"{self._folder / EPOCHS}: the epoch cannot be written: {error.strerror}") from error
 
     def finish(self, result: TrialResult) -> None:
         """Write the result, which marks the training as finished.
 
         Raises:
-            InputError: if it cannot be written.
+            EvolveError: if it cannot be written.
         """
         with replacing(self._folder / RESULT, "result") as file:
             file.write_text(json.dumps(finite(asdict(result)), indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ from evolve.compose.training import (
     params_of_search,
     planned_training,
 )
-from evolve.exceptions import InputError
+from evolve.exceptions import EvolveError, InputError
 from evolve.fitness import DEFAULT_METRIC
 from evolve.ledger import Ledger
 from evolve.progress_training import LiveTraining, TrainingState, make_training_progress
 from evolve.settings import Settings
 from evolve.space import SearchSpace, load_space, shipped_spaces
 from evolve.training_files import RESULT, TrainingFiles, read_epochs
-from evolve.trial import EpochReport, TrialResult, TrialSpec, TrialState
+from evolve.trial import EpochReport, FailureKind, TrialFailed, TrialResult, TrialSpec, TrialState
 from evolve.yaml_io import dump_yaml, parse_yaml
 from sample_searches import evaluation, individual, search_record
 from workers.yolo12.configuration import Given, canonical, read_configuration
@@ -141,7 +142,8 @@ def lines(result: Result) -> list[dict[str, Any]]:
         ({"optimizer": "auto"}, "best.yaml: lr0: optimizer must not be auto, which overwrites lr0"),
         ({"optimizer": "absent"}, "best.yaml: lr0: optimizer must not be auto"),
         ({"cos_lr": True, "lr_schedule": "cosine"}, "best.yaml: cos_lr: must not stand beside lr_schedule"),
-        ({"device": "tpu"}, "best.yaml: device: must be one of cpu, cuda"),
+        ({"device": "tpu"}, "best.yaml: device: must be cpu, cuda or the number of one GPU, but got 'tpu'"),
+        ({"device": [0, 1]}, "best.yaml: device: must be cpu, cuda or the number of one GPU"),
     ],
 )
 def test_a_configuration_that_cannot_be_trained_is_refused_in_one_line(
@@ -212,6 +214,11 @@ def test_names_of_ultralytics_and_of_spaces_mean_the_same_and_null_means_the_def
     by_ours = read_configuration(given(model="yolo12n", nms_iou=0.5, hetero=True))
     assert by_theirs == by_ours
     assert by_ours.arguments == {"nms_iou": 0.5, "hetero": True}
+
+
+def test_a_device_may_be_written_as_for_ultralytics() -> None:
+    read = read_configuration(given(model="yolo12n", device=0))
+    assert (read.device, dict(read.arguments)) == ("0", {})
 
 
 def test_an_idle_argument_is_noted() -> None:
@@ -400,6 +407,61 @@ def test_the_table_of_epochs_goes_on_after_an_interruption(tmp_path: Path) -> No
     assert read_epochs(tmp_path) == []
 
 
+class FakeObjective:
+    """Trains two epochs in no time, or fails in the second."""
+
+    failure: TrialFailed | None = None
+
+    def run(self, spec: TrialSpec) -> Iterator[EpochReport]:
+        yield report(1, 0.25, 1.0, 2)
+        if self.failure is not None:
+            raise self.failure
+        yield report(2, 0.125, 2.0, 2)
+        weights = f"{spec.directory}/weights/best.pt"
+        metrics = {DEFAULT_METRIC: 0.25}
+        differences = {"batch": [64, 32]}
+        return TrialResult(metrics, {"batch": 32}, differences, weights, 2, 2.0, notes=("it\x1b was warm",))
+
+
+def test_a_training_ends_with_what_it_left_and_the_next_commands(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("evolve.compose.training.YoloObjective", FakeObjective)
+    result = call("train", "--params", "best.yaml", "--name", "a b", "--set", "elastic_beta=2")
+    assert result.exit_code == 0, result.exception
+    assert [" ".join(line.split()) for line in result.stdout.splitlines() if not line.startswith("epoch")] == [
+        "training yolo12p, 2 epochs, 64 px on data/data.yaml in runs/a-b",
+        "best runs/a-b/weights/best.pt",
+        "epoch 1 of 2: mAP50-95 0.2500, mAP50 \N{EN DASH}, R \N{EN DASH}, P \N{EN DASH}",
+        "took 2 s",
+        "note it\N{REPLACEMENT CHARACTER} was warm",
+        "note batch: 64 was asked for, 32 took effect",
+        "next evolve val runs/a-b/weights/best.pt --data data/data.yaml",
+        "evolve predict runs/a-b/weights/best.pt PICTURES",
+        "evolve export runs/a-b/weights/best.pt",
+    ]  # fmt: skip
+    assert "note: elastic_beta changes nothing unless" in result.stderr
+    *epochs, finished = lines(call("train", "--params", "best.yaml", "--json"))
+    assert [event["epoch"] for event in epochs] == [1, 2]
+    assert epochs[1]["best"] == {"epoch": 1, DEFAULT_METRIC: 0.25}
+    assert finished["differences"] == {"batch": [64, 32]}
+
+
+def test_a_training_that_fails_says_so_in_one_line_and_is_not_finished(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("evolve.compose.training.YoloObjective", FakeObjective)
+    monkeypatch.setattr(FakeObjective, "failure", TrialFailed(FailureKind.OUT_OF_MEMORY, "batch 64 does not fit"))
+    result = call("train", "--params", "best.yaml")
+    assert str(result.exception) == "the training failed (out of memory): batch 64 does not fit"
+    assert isinstance(result.exception, EvolveError)
+    assert result.exception.exit_code == 1
+    assert (home / "runs/best/results.csv").is_file()
+    assert not (home / "runs/best" / RESULT).exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(home: Path) -> None:
+    assert "/proc/nowhere: a training must be able to write there" in refusal(
+        "train", "--params", "best.yaml", "--output", "/proc/nowhere"
+    )
+
+
 # --- a detector in use
 
 
@@ -441,6 +503,8 @@ def test_a_forged_file_runs_no_code(home: Path, command: str) -> None:
         (("predict", "W", "empty"), "empty: must hold pictures, but holds none"),
         (("predict", "W", "data", "--conf", "2"), "--conf: must be a number from 0 to 1, but got 2"),
         (("predict", "W", "data/images/train", "--output", "data/images/train"), "must not hold the pictures"),
+        (("predict", "W", "data", "--output", "/proc/nowhere"), "--output /proc/nowhere: cannot be written"),
+        (("export", "W", "--output", "/proc/nowhere/x.onnx"), "the export cannot be written"),
         (("predict", "W", "best.yaml"), "none of the pictures can be read"),
         (("export", "gone.pt"), "gone.pt: there is no such file"),
         (("export", "nothing"), "no search has this id or name"),

@@ -180,9 +180,8 @@ def planned_training(
     if not configuration.data:
         raise InputError("data: is required, but is missing; give the data set with --data")
     arguments = dict(configuration.arguments)
-    wanted = device or arguments.get("device")
-    if wanted is not None:
-        arguments["device"] = choose_device(str(wanted))
+    if wanted := device or configuration.device:
+        arguments["device"] = choose_device(wanted)
     weights, note = resolve_weights(configuration.model, configuration.weights, settings.home)
     data = prepare_data(configuration.data, settings)
 
@@ -212,21 +211,31 @@ def _folder(spec_of: Callable[[Path], TrialSpec], name: str, output: Path | None
     numbered = (RUNS / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     for folder in numbered if output is None else [output]:
         lock = FileLock(folder / LOCK, timeout=0)
-        problem = _taken(folder, spec_of)
-        try:
-            if not problem:
-                folder.mkdir(parents=True, exist_ok=True)
-                with lock:
-                    problem = _taken(folder, spec_of)  # another process may just have finished
-                    if not problem:
-                        yield folder
-                        return
-        except Timeout:
-            problem = "another process trains there"
-        except OSError as error:
-            raise InputError(f"{folder}: a training must be able to write there, but: {error.strerror}") from error
+        problem = _claim(folder, lock, spec_of)
+        if not problem:
+            try:
+                yield folder
+            finally:
+                lock.release()
+            return
         if output is not None:
             raise InputError(f"--output {folder}: must be free or hold this training unfinished, but {problem}")
+
+
+def _claim(folder: Path, lock: FileLock, spec_of: Callable[[Path], TrialSpec]) -> str:
+    """Make and lock a folder, or say why it cannot be trained in."""
+    try:
+        if problem := _taken(folder, spec_of):
+            return problem
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        if problem := _taken(folder, spec_of):  # by a process that has just finished
+            lock.release()
+        return problem
+    except Timeout:
+        return "another process trains there"
+    except OSError as error:
+        raise InputError(f"{folder}: a training must be able to write there, but: {error.strerror}") from error
 
 
 def _taken(folder: Path, spec_of: Callable[[Path], TrialSpec]) -> str:

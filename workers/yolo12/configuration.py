@@ -29,7 +29,9 @@ ADVICE: Mapping[str, str] = {
     "save_dir": "use --output",
     "resume": "the same command goes on with an interrupted training",
     "time": "set `epochs` instead",
-    **dict.fromkeys(set(FIXED) - {"task", "mode", "pretrained", "resume"}, "it is the same for every training"),
+    **dict.fromkeys(
+        set(FIXED) - {"task", "mode", "pretrained", "resume"}, "remove it, it is the same for every training"
+    ),
 }
 """What to write instead of what no configuration decides."""
 
@@ -55,7 +57,8 @@ class Configuration:
         weights: `none`, `auto` or the path of a `.pt` file.
         data: What the user calls the data set; empty if nobody said.
         seed: Seed of the training.
-        arguments: Training arguments by their names in the catalogue, all of them sound.
+        arguments: Training arguments by their names in the catalogue, all of them sound, but for the device.
+        device: `cpu`, `cuda`, the number of a GPU, or empty if nobody said.
         notes: What a person should know of them.
     """
 
@@ -64,6 +67,7 @@ class Configuration:
     data: str
     seed: int
     arguments: Mapping[str, Json]
+    device: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -94,10 +98,11 @@ def read_configuration(given: Mapping[str, Given]) -> Configuration:
     model, has_weights = _model(left.pop("model", None))
     weights = _weights(left.pop("pretrained", None), has_weights)
     seed, data = _seed(left.pop("seed", None)), _data(left.pop("data", None))
+    device = _device(left.pop("device", None))
     for problem in _problems(left):
         raise InputError(problem)
     arguments = {name: each.value for name, each in left.items()}
-    return Configuration(model, weights, data, seed, arguments, tuple(_idle(arguments)))
+    return Configuration(model, weights, data, seed, arguments, device, tuple(_idle(arguments)))
 
 
 def _model(given: Given | None) -> tuple[str, bool]:
@@ -140,6 +145,15 @@ def _data(given: Given | None) -> str:
     if isinstance(given.value, str):
         return given.value
     raise InputError(f"{given.place}: must be a path or a name, but got {given.value!r}")
+
+
+def _device(given: Given | None) -> str:
+    if given is None:
+        return ""
+    value = str(given.value)
+    if value in ("cpu", "cuda") or (value.isascii() and value.isdigit() and not isinstance(given.value, bool)):
+        return value
+    raise InputError(f"{given.place}: must be cpu, cuda or the number of one GPU, but got {given.value!r}")
 
 
 def _problems(given: Mapping[str, Given]) -> Iterator[str]:

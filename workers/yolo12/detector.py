@@ -79,7 +79,7 @@ def choose_device(wanted: str | None) -> str:
 
     if wanted == "cpu":
         return "cpu"
-    if wanted is not None and wanted.isdigit():
+    if wanted is not None and wanted.isascii() and wanted.isdigit():
         visible = [each for each in os.environ.get(GPUS, "").split(",") if each]
         number = int(wanted)
         os.environ[GPUS] = (visible[number] if number < len(visible) else "-1") if visible else wanted
