@@ -245,9 +245,9 @@ def _diou(pair: _Pair, _: _Options) -> Tensor:
 
 
 def _ciou(pair: _Pair, _: _Options) -> Tensor:
-    v, iou = _aspect(pair), pair.iou.detach()
+    v = _aspect(pair)
     # Two equal boxes make it 0/0, and their v is 0 then.
-    weight = v.detach() / (1 - iou + v.detach()).clamp(min=torch.finfo(v.dtype).tiny)
+    weight = v.detach() / (_miss(pair) + v.detach()).clamp(min=torch.finfo(v.dtype).tiny)
     return 1 - pair.iou + _distance(pair) + weight * v
 
 
@@ -268,9 +268,13 @@ def _elastic(pair: _Pair, options: _Options) -> Tensor:
 
 def _elastic_weighted(pair: _Pair, options: _Options) -> Tensor:
     a = 1 - _largeness(pair, options)
-    # Rounding can lift IoU above 1, and a negative number has no power.
-    omega = ((1 - pair.iou.detach()).clamp(min=0) ** options.beta * (1 + a)).clamp(*OMEGA)
+    omega = (_miss(pair) ** options.beta * (1 + a)).clamp(*OMEGA)
     return 1 - pair.iou + omega * (_distance(pair) + 0.3 * _aspect(pair))
+
+
+def _miss(pair: _Pair) -> Tensor:
+    """1 - IoU without its gradient; at least 0, however a compiler rounds."""
+    return (1 - pair.iou.detach()).clamp(min=0)
 
 
 def _distance(pair: _Pair) -> Tensor:
