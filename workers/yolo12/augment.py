@@ -9,8 +9,8 @@ All draws come from `random` and `torch`, which Ultralytics seeds for the traini
 Removed pixels become grey 114, with which Ultralytics pads pictures: the model knows it as a place without content.
 
 Blur is OpenCV's, which takes 0.3 to 2 ms for a picture of 640 pixels where torchvision takes 90 to 170 ms. Noise
-(18 ms) and the rectangles of cutout are torchvision's. Albumentations is not used: its last release is no longer
-maintained, brings a second OpenCV, and by being installed switches further augmentations of Ultralytics on.
+(8 to 18 ms) and the rectangles of cutout are torchvision's. Albumentations is not used: its last release is no
+longer maintained, brings a second OpenCV, and by being installed switches further augmentations of Ultralytics on.
 """
 
 # ruff: noqa: S311 - nothing here is a secret
