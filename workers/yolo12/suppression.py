@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import distance_box_iou
+from torchvision.ops import distance_box_iou, nms
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionValidator
 from ultralytics.utils import ops
 
@@ -147,7 +147,7 @@ class RecipeValidator(DetectionValidator):  # type: ignore[misc]  # Ultralytics 
     `YOLO.val` takes it as `validator=functools.partial(RecipeValidator, nms="diou")`.
 
     Attributes:
-        nms: `iou` (Ultralytics' own path) or `diou`.
+        nms: `iou`, as in Ultralytics but without its limit of time, or `diou`.
 
     Args:
         args: As for Ultralytics' validator.
@@ -164,14 +164,15 @@ class RecipeValidator(DetectionValidator):  # type: ignore[misc]  # Ultralytics 
 
     def postprocess(self, preds: Any) -> list[dict[str, Tensor]]:
         """Detections of a batch, from the model's output."""
-        if self.nms == "iou" or self.end2end:  # an end-to-end model suppresses nothing
+        if self.end2end:  # such a model suppresses nothing
             found: list[dict[str, Tensor]] = super().postprocess(preds)
             return found
+        # Ultralytics' own gives up after a while, and a fitness must not depend on what else the machine does.
         detections, _ = suppress(
             _output(preds),
             self.args.conf,
             self.args.iou,
-            partial(diou_nms, limit=self.args.max_det),
+            nms if self.nms == "iou" else partial(diou_nms, limit=self.args.max_det),
             agnostic=self.args.single_cls or self.args.agnostic_nms,
             multi_label=True,
             max_det=self.args.max_det,
