@@ -54,7 +54,7 @@ class HeteroConv(RepConv):  # type: ignore[misc]  # Ultralytics has no types
         return output
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # Pickle lets nothing stand for an object of another class but a call, here of the smallest that there can be.
+        # Only what a call returns may stand for an object of another class; so it is called for the smallest one.
         _, _, *state = super().__reduce_ex__(protocol)
         return RepConv, (1, 1), *state
 
