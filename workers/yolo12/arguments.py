@@ -163,7 +163,7 @@ _OURS: Mapping[str, Argument] = {
     "spp": Argument("bool"),
     "sam": Argument("bool"),
     "dropblock": _share(0.5),
-    "dropblock_size": Argument("int", 1, 15),
+    "dropblock_size": Argument("choice", choices=(1, 3, 5, 7, 9)),
     "cmbn": Argument("int", 1, 16),
     # loss and assignment
     "box_loss": Argument("choice", choices=BOX_LOSSES),

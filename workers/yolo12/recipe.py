@@ -41,7 +41,7 @@ class Recipe:
         spp: Whether spatial pyramid pooling is added at the end of the backbone.
         sam: Whether the spatial attention module is added to the neck's outputs.
         dropblock: Probability with which a unit is dropped, 0 to 0.5; 0 means off.
-        dropblock_size: Side of a dropped block, in cells of the feature map.
+        dropblock_size: Side of a dropped block, an odd number of cells of the feature map.
         cmbn: Mini-batches of one optimizer step whose statistics a normalisation shares; 1 is stock.
         box_loss: One of `BOX_LOSSES`.
         elastic_beta: Strength of the penalty in the elastic losses.
