@@ -40,10 +40,10 @@ class OneMapConv2d(nn.Conv2d):
         side = self.kernel_size[0]
         if side == 1 or x.device.type != "cpu" or _exporting():
             return super().forward(x)
-        taps = self.weight[0].flip(1, 2).permute(1, 2, 0).reshape(side * side, -1, 1, 1)
-        parts = functional.conv2d(x, taps).flatten(2)
+        taps = self.weight.reshape(-1, side * side).flip(1).t()
+        parts = functional.conv2d(x, taps[..., None, None]).flatten(2)
         z = functional.fold(parts, (x.shape[2], x.shape[3]), side, padding=side // 2)
-        return z if self.bias is None else z + self.bias.view(1, 1, 1, 1)
+        return z if self.bias is None else z + self.bias
 
 
 def _exporting() -> bool:
@@ -108,7 +108,7 @@ class CollaborativeAttention(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             weighted: torch.Tensor = _Weight.apply(x, channel, place)
         else:
-            weighted = x * channel * place
+            weighted = (x * channel).mul_(place)
         return weighted
 
     def close(self) -> None:
