@@ -37,9 +37,9 @@ def by_hand(x, attention: CollaborativeAttention, alpha: float):
     values = {name: tensor.double().numpy() for name, tensor in attention.state_dict().items()}
     batch, _, height, width = x.shape
     pooled = x.mean(axis=(2, 3))
-    hidden = pooled @ values["se.1.weight"][:, :, 0, 0].T + values["se.1.bias"]
+    hidden = pooled @ values["squeeze.weight"].T + values["squeeze.bias"]
     hidden *= sigmoid(hidden)
-    se = sigmoid(hidden @ values["se.3.weight"][:, :, 0, 0].T + values["se.3.bias"])
+    se = sigmoid(hidden @ values["excite.weight"].T + values["excite.bias"])
     kernel = values["sa.conv.weight"][0]
     side = kernel.shape[-1]
     framed = np.pad(x, ((0, 0), (0, 0), (side // 2, side // 2), (side // 2, side // 2)))

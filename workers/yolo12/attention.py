@@ -41,9 +41,9 @@ class OneMapConv2d(nn.Conv2d):
         if side == 1 or x.device.type != "cpu" or _exporting():
             return super().forward(x)
         taps = self.weight.reshape(-1, side * side).flip(1).t()
-        parts = functional.conv2d(x, taps[..., None, None]).flatten(2)
+        parts = torch.matmul(taps, x.flatten(2))
         z = functional.fold(parts, (x.shape[2], x.shape[3]), side, padding=side // 2)
-        return z if self.bias is None else z + self.bias
+        return z if self.bias is None else z.add_(self.bias)
 
 
 def _exporting() -> bool:
@@ -76,13 +76,9 @@ class CollaborativeAttention(nn.Module):
             raise ValueError(f"kernel: must be one of {KERNELS}, but got {kernel}")
         self.alpha = float(alpha)
         hidden = max(8, channels // REDUCTION)
-        self.se = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, hidden, 1),
-            nn.SiLU(),
-            nn.Conv2d(hidden, channels, 1),
-            nn.Sigmoid(),
-        )
+        # Of a single place, a 1x1 convolution is a linear layer.
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
         self.sa = Conv(channels, 1, kernel, act=nn.Sigmoid())
         self.sa.conv = OneMapConv2d(channels, 1, kernel, padding=kernel // 2, bias=False)
         initialize_weights(self)  # Ultralytics' settings of batch normalisation
@@ -103,22 +99,33 @@ class CollaborativeAttention(nn.Module):
         """
         if self.alpha == 0.0:
             return x
-        channel = 1.0 + self.alpha * self.se(x)
-        place = 1.0 + self.alpha * self.sa(x)
-        if torch.is_grad_enabled() and x.requires_grad:
-            weighted: torch.Tensor = _Weight.apply(x, channel, place)
-        else:
-            weighted = (x * channel).mul_(place)
-        return weighted
+        channel, place = self._by_channel(x), self._by_place(x)
+        if channel.requires_grad or place.requires_grad:
+            weighted: torch.Tensor = _Weight.apply(x, 1.0 + self.alpha * channel, 1.0 + self.alpha * place)
+            return weighted
+        return (x * channel.mul_(self.alpha).add_(1.0)).mul_(place.mul_(self.alpha).add_(1.0))
+
+    # By functions where a layer is no more than that: three calls of layers cost as much as what they compute.
+
+    def _by_channel(self, x: torch.Tensor) -> torch.Tensor:
+        """SE of a map, (batch, channels, 1, 1)."""
+        hidden = functional.silu(functional.linear(x.mean((2, 3)), self.squeeze.weight, self.squeeze.bias))
+        return functional.linear(hidden, self.excite.weight, self.excite.bias).sigmoid()[..., None, None]
+
+    def _by_place(self, x: torch.Tensor) -> torch.Tensor:
+        """SA of a map, (batch, 1, height, width)."""
+        z = self.sa.conv(x)
+        is_merged = self.sa.conv.bias is not None
+        weight: torch.Tensor = (z if is_merged else self.sa.bn(z)).sigmoid()
+        return weight
 
     def close(self) -> None:
         """Begin close to the identity, whatever the map, and yet with a slope to learn from.
 
         For a detector that is trained already: SE and SA start at about 0.0067 instead of 0.5.
         """
-        last = self.se[3]
-        nn.init.normal_(last.weight, std=0.01)  # type: ignore[arg-type]  # a Sequential does not know of what
-        nn.init.constant_(last.bias, CLOSED)  # type: ignore[arg-type]
+        nn.init.normal_(self.excite.weight, std=0.01)
+        nn.init.constant_(self.excite.bias, CLOSED)
         nn.init.constant_(self.sa.bn.weight, 0.1)
         nn.init.constant_(self.sa.bn.bias, CLOSED)
 

@@ -50,7 +50,8 @@ class HeteroConv(RepConv):  # type: ignore[misc]  # Ultralytics has no types
         step = point.stride[0]
         # A 1x1 convolution with a stride reads what it then passes over, which takes a CPU twice the time.
         z = functional.conv2d(x[:, :, ::step, ::step], point.weight) if step > 1 else point(x)
-        output: torch.Tensor = self.act(self.conv1(x) + self.conv2.bn(z))
+        # A normalisation needs its input for the way back, not its output, which may become the sum.
+        output: torch.Tensor = self.act(self.conv1(x).add_(self.conv2.bn(z)))
         return output
 
     def __reduce_ex__(self, protocol: Any) -> Any:
