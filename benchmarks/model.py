@@ -111,13 +111,17 @@ def build(name: str, *, improved: bool) -> Any:
 def time_in_turns(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every contender in every round, each round in another order.
 
-    The first call of a turn is not counted: it finds caches and memory as another contender has left them.
+    The first call of a turn is not counted: it finds caches and memory as another contender has left them. And a
+    product of matrices goes before each that is: on some CPUs torch's exp takes three times as long until one has
+    come by, which may slow down a whole stock model, but never one with attention.
     """
+    matrix = torch.rand(64, 64)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for index in range(-1, rounds):
         for name in names[index % len(names) :] + names[: index % len(names)]:
             contenders[name]()
+            torch.mm(matrix, matrix)
             synchronize()
             started = time.perf_counter()
             contenders[name]()
