@@ -43,6 +43,7 @@ from evolve.trial import EpochReport, FailureKind, TrialFailed, TrialResult, Tri
 from evolve.yaml_io import dump_yaml, parse_yaml
 from sample_searches import evaluation, individual, search_record
 from workers.yolo12.configuration import Given, canonical, read_configuration
+from workers.yolo12.detector import choose_device
 
 PARAMS: dict[str, Any] = {
     "model": "yolo12p.yaml",
@@ -178,6 +179,18 @@ def test_a_configuration_that_cannot_be_trained_is_refused_in_one_line(
 )
 def test_options_of_train_that_cannot_be_used(home: Path, arguments: tuple[str, ...], expected: str) -> None:
     assert expected in refusal("train", *arguments)
+
+
+@pytest.mark.parametrize("before", [None, "", "0,1"])
+def test_a_gpu_that_is_refused_leaves_the_visible_ones_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    with pytest.raises(InputError):
+        choose_device("99")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 def test_data_are_judged_before_anything_is_trained(home: Path) -> None:

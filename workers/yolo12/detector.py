@@ -79,8 +79,9 @@ def choose_device(wanted: str | None) -> str:
 
     if wanted == "cpu":
         return "cpu"
+    before = os.environ.get(GPUS)
     if wanted is not None and wanted.isascii() and wanted.isdigit():
-        visible = [each for each in os.environ.get(GPUS, "").split(",") if each]
+        visible = [each for each in (before or "").split(",") if each]
         number = int(wanted)
         os.environ[GPUS] = (visible[number] if number < len(visible) else "-1") if visible else wanted
     elif wanted not in (None, "cuda"):
@@ -88,6 +89,8 @@ def choose_device(wanted: str | None) -> str:
     with warnings.catch_warnings(action="ignore"):  # torch warns of a driver that is away, which is an answer
         available = torch.cuda.is_available()
     if wanted is not None and not available:
+        os.environ.pop(GPUS, None)
+        os.environ.update({} if before is None else {GPUS: before})
         raise InputError(f"--device: there must be such a GPU for torch, but there is none: {wanted}; use cpu")
     return "cuda" if available else "cpu"
 
