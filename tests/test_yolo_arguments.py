@@ -275,6 +275,14 @@ class TestCheckArguments:
                 space_of({"warmup_momentum": {**BETA, "low": 0.1, "high": 0.9, "default": 0.5}}),
                 "genes.warmup_momentum: changes nothing unless optimizer is SGD or MuSGD or RMSprop",
             ),
+            (
+                space_of(train={"spp": True, "freeze": 10}),
+                "train.spp: changes nothing unless freeze is 0 to 8, but it is 10; remove it, or set freeze",
+            ),
+            (
+                space_of({"spp": {"type": "boolean", "default": False}}, train={"freeze": 9}),
+                "genes.spp: changes nothing unless freeze is 0 to 8, but it may be 9; set train.freeze",
+            ),
             (space_of(train={"cos_lr": True, "lr_schedule": "linear"}), "train.cos_lr: must not stand beside"),
             (space_of(train={"rect": True, "image_sizes": [320]}), "train.rect: must not stand beside"),
             (
@@ -295,6 +303,8 @@ class TestCheckArguments:
         share = {**BETA, "low": 0.0, "high": 0.2, "default": 0.0}
         check_arguments(space_of({"sat_probability": share, "sat_epsilon": share}))
         check_arguments(space_of({"box_loss": BOX_LOSS}, train={"elastic_beta": 2.0}))
+        check_arguments(space_of(train={"spp": True, "freeze": 8}))
+        check_arguments(space_of(train={"spp": False, "freeze": 9}))
 
     def test_a_condition_on_a_gene_that_may_be_absent_counts_its_setting(self):
         genes = {

@@ -119,7 +119,7 @@ _ULTRALYTICS: Mapping[str, Argument] = {
     "warmup_momentum": replace(_share(0.9999), needs={"warmup_epochs": None, "optimizer": HEAVY}),
     "warmup_bias_lr": replace(_share(), needs={"warmup_epochs": None}),
     "cos_lr": Argument("bool"),
-    "freeze": Argument("int", 0, 20),
+    "freeze": Argument("int", 0, 20, default=0),
     # loss
     "box": Argument("float", 0.0, 1000.0),
     "cls": Argument("float", 0.0, 1000.0),
@@ -193,6 +193,8 @@ _OURS: Mapping[str, Argument] = {
 _ELASTIC: Mapping[str, tuple[Json, ...] | None] = {"box_loss": ("elastic", "elastic_weighted")}
 _RESTARTS: Mapping[str, tuple[Json, ...] | None] = {"lr_schedule": ("cosine_restarts",)}
 _ATTENTION: Mapping[str, tuple[Json, ...] | None] = {"attention": (True,)}
+_BACKBONE = 9
+"""Layers of the backbone of every YOLO12."""
 _NEEDS: Mapping[str, Mapping[str, tuple[Json, ...] | None]] = {
     "attention_alpha": _ATTENTION,
     "attention_kernel": _ATTENTION,
@@ -206,6 +208,7 @@ _NEEDS: Mapping[str, Mapping[str, tuple[Json, ...] | None]] = {
     "lr_cycle_mult": _RESTARTS,
     "lr_gamma": _RESTARTS,
     "sat_probability": {"sat_epsilon": None},
+    "spp": {"freeze": tuple(range(_BACKBONE))},  # it begins as the identity, and ends the backbone
     "sat_epsilon": {"sat_probability": None},
 }
 

@@ -119,7 +119,9 @@ def _idle_problems(space: SearchSpace) -> Iterator[str]:
                 continue  # only the very edge of its range
             if idle:
                 yield f"genes.{name}: {need(other, allowed)}, but it may be {idle[0]}; {_remedy(other, allowed)}"
-    for name in space.train:
+    for name, value in space.train.items():
+        if value is False:
+            continue  # what is switched off needs nothing
         for other, allowed in CATALOGUE[name].needs.items():
             possible = _possible(space, other)
             if not any(helps(value, allowed) for value in possible):
@@ -144,15 +146,24 @@ def helps(value: Json, allowed: tuple[Json, ...] | None) -> bool:
 
 def need(other: str, allowed: tuple[Json, ...] | None) -> str:
     """What an argument needs of another one, in words."""
-    wanted = "above 0" if allowed is None else " or ".join(_text(value) for value in allowed)
+    if allowed is None:
+        wanted = "above 0"
+    elif _is_range(allowed):
+        wanted = f"{allowed[0]} to {allowed[-1]}"
+    else:
+        wanted = " or ".join(_text(value) for value in allowed)
     return f"changes nothing unless {other} is {wanted}"
 
 
 def _remedy(other: str, allowed: tuple[Json, ...] | None) -> str:
-    if allowed is None:
+    if allowed is None or _is_range(allowed):
         return f"set train.{other}"
     listed = ", ".join(_text(value) for value in allowed)
     return f"add `when: {{{other}: [{listed}]}}`, or set train.{other}"
+
+
+def _is_range(allowed: tuple[Json, ...]) -> bool:
+    return len(allowed) > 2 and list(allowed) == list(range(len(allowed)))  # noqa: PLR2004
 
 
 def _text(value: Json) -> str:

@@ -178,7 +178,9 @@ def _problems(given: Mapping[str, Given]) -> Iterator[str]:
 
 def _idle(arguments: Mapping[str, Json]) -> Iterator[str]:
     """Arguments that change nothing; no error, as a search's fixed settings may be idle in one individual."""
-    for name in arguments:
+    for name, value in arguments.items():
+        if value is False:
+            continue  # what is switched off needs nothing
         for other, allowed in CATALOGUE[name].needs.items():
             if not helps(arguments.get(other, CATALOGUE[other].default), allowed):
                 yield f"{name} {need(other, allowed)}"
