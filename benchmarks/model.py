@@ -169,7 +169,9 @@ def measure_latency(report: Report, name: str, size: int, device: torch.device, 
     picture = torch.rand(1, 3, size, size, device=device)
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(CASTS):
-        merged = {kind: build(name, improved=improved).eval().fuse(verbose=False) for kind, improved in KINDS.items()}
+        merged = {
+            kind: build(name, improved=improved).eval().fuse(verbose=False) for kind, improved in KINDS.items()
+        }
         calls = {kind: infer(model.to(device), picture) for kind, model in merged.items()}
         for kind, new in time_in_turns(calls, rounds // CASTS).items():
             seconds[kind] += new
