@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/evolve report demo --output .evolve/demo.html
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	scripts/check
