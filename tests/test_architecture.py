@@ -26,6 +26,10 @@ HOMES = {
     "torchvision": "workers/yolo12/",
     "ultralytics": "workers/yolo12/",
     "fastapi": "api/",
+    "starlette": "api/",
+    "nicegui": "api/dashboard/",
+    "uvicorn": "api/",
+    "prometheus_client": "api/",
 }
 COMPOSITION_ROOT = "evolve/compose/"
 
