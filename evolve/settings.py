@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         database_url: `EVOLVE_DATABASE_URL`; SQLite in `home` unless set.
         mlflow_tracking_uri: `MLFLOW_TRACKING_URI`; an SQLite store in `home` unless set.
         min_free_gb: `EVOLVE_MIN_FREE_GB`; a search pauses while the disk has less room than this.
+        webhook_allow: `EVOLVE_WEBHOOK_ALLOW`; hosts, addresses and networks, with commas between them, that webhooks
+            may be delivered to although they are not public.
 
     Raises:
         InputError: if a variable cannot be used.
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     database_url: str = ""
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     min_free_gb: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    webhook_allow: str = ""
 
     def __init__(self, **values: Any) -> None:
         try:
