@@ -14,7 +14,27 @@ RUNS = Path("runs")
 """Where a training without a search, and annotated pictures, go unless told otherwise; as with other such tools."""
 
 
-class Settings(BaseSettings):
+class EnvironmentSettings(BaseSettings):
+    """Values from variables of the environment whose names begin with `EVOLVE_`.
+
+    Raises:
+        InputError: if a variable cannot be used.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="EVOLVE_", extra="ignore")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = f"EVOLVE_{problem['loc'][0]}".upper()
+            raise InputError(
+                f"{name}: {problem['msg']}, but got {problem['input']!r}; correct or unset it"
+            ) from None
+
+
+class Settings(EnvironmentSettings):
     """Settings from the environment.
 
     Attributes:
@@ -29,23 +49,11 @@ class Settings(BaseSettings):
         InputError: if a variable cannot be used.
     """
 
-    model_config = SettingsConfigDict(env_prefix="EVOLVE_", extra="ignore")
-
     home: Path = Path(".evolve")
     database_url: str = ""
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     min_free_gb: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     webhook_allow: str = ""
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = f"EVOLVE_{problem['loc'][0]}".upper()
-            raise InputError(
-                f"{name}: {problem['msg']}, but got {problem['input']!r}; correct or unset it"
-            ) from None
 
     @property
     def ledger_url(self) -> str:
