@@ -42,8 +42,8 @@ class Settings(EnvironmentSettings):
         database_url: `EVOLVE_DATABASE_URL`; SQLite in `home` unless set.
         mlflow_tracking_uri: `MLFLOW_TRACKING_URI`; an SQLite store in `home` unless set.
         min_free_gb: `EVOLVE_MIN_FREE_GB`; a search pauses while the disk has less room than this.
-        webhook_allow: `EVOLVE_WEBHOOK_ALLOW`; hosts, addresses and networks, with commas between them, that webhooks
-            may be delivered to although they are not public.
+        webhook_allow: `EVOLVE_WEBHOOK_ALLOW`; hosts, addresses and networks, with commas between them, that
+            webhooks may be delivered to although they are not public.
 
     Raises:
         InputError: if a variable cannot be used.
