@@ -21,6 +21,7 @@ HOMES = {
     "alembic": "evolve/ledger/",
     "mlflow": "evolve/tracking/",
     "plotly": "evolve/report/",
+    "optuna": "evolve/",
     "ray": "workers/ray_",
     "torch": "workers/yolo12/",
     "torchvision": "workers/yolo12/",
