@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 
 from evolve.exceptions import LedgerError
-from evolve.ledger.models import encode_json
+from evolve.ledger.dialect import encode_json
 from evolve.ledger.schema import migrate
 
 LOCK_SECONDS = 20

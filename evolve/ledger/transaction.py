@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, func, insert, outerjoin, select, update
 
 from evolve.exceptions import LedgerError
-from evolve.ledger.models import epochs, evaluations, event_row, events, individuals, searches, upsert
+from evolve.ledger.dialect import upsert
+from evolve.ledger.models import epochs, evaluations, event_row, events, individuals, searches
 from evolve.ledger.records import EventKind, IndividualRecord, SearchState
 from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
 
@@ -89,6 +90,23 @@ class Transaction:
         """The driver goes on."""
         self._totals.update(state=SearchState.RUNNING, reason="")
         self._append(EventKind.SEARCH_UNPAUSED, reason=reason)
+
+    def prepared(
+        self, options_changes: Mapping[str, Json], data_hash: str, environment: Mapping[str, Json] | None = None
+    ) -> None:
+        """Record what the driver found out while it prepared a search that was submitted unprepared.
+
+        Args:
+            options_changes: Written over the options of the search.
+            data_hash: Digest of the data set.
+            environment: Versions, host and hardware of the driver, in the place of those of whoever submitted.
+        """
+        mine = searches.c.id == self._search_id
+        options = self._connection.scalar(select(searches.c.options).where(mine)) or {}
+        values: dict[str, Any] = {"options": {**options, **options_changes}, "data_hash": data_hash}
+        if environment is not None:
+            values["environment"] = environment
+        self._connection.execute(update(searches).where(mine).values(values))
 
     def propose(self, individual: IndividualRecord) -> None:
         """Record a newborn; of the record, all that is known at birth is kept."""
