@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -34,6 +35,7 @@ class Database:
         parsed = _parse(url)
         self.url = _hide_secrets(parsed)
         self.engine = _create_engine(parsed)
+        self._turns = (os.getpid(), Lock())
         self._writer = self.engine.execution_options(**{_WRITES: True})
         try:
             with self._one_line_errors():
@@ -53,8 +55,28 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back whole on any exception."""
-        with self._one_line_errors(), self._writer.begin() as connection:
+        with self._one_line_errors(), self._turn(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let the threads of this process write to SQLite one after the other.
+
+        SQLite makes a writer sleep and look again, ever more seldom; among many threads some would sleep for
+        seconds while others overtake them.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        if self._turns[0] != os.getpid():
+            self._turns = (os.getpid(), Lock())  # a thread that the parent of a fork had may have held the other
+        turn = self._turns[1]
+        mine = turn.acquire(timeout=LOCK_SECONDS)  # after that, SQLite says what is wrong
+        try:
+            yield
+        finally:
+            if mine:
+                turn.release()
 
     def close(self) -> None:
         """Close every connection that is not in use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, insert, select
 
 from evolve.exceptions import LedgerError, NotFound
 from evolve.ledger import queries
@@ -26,11 +26,6 @@ class Entries:
     def _get(self, table: Table, what: str, entry_id: str) -> dict[str, Any]:
         with self._database.reading() as connection:
             return require(connection, table, what, entry_id)
-
-    def _remove(self, table: Table, what: str, entry_id: str) -> None:
-        with self._database.writing() as connection:
-            require(connection, table, what, entry_id)
-            connection.execute(delete(table).where(table.c.id == entry_id))
 
 
 def enter(connection: Connection, table: Table, what: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,8 +79,9 @@ class Webhooks(Entries):
         Raises:
             NotFound: There is none of this id.
         """
-        self._remove(webhooks, "webhook", webhook_id)
         with self._database.writing() as connection:
+            require(connection, webhooks, "webhook", webhook_id)
+            connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
             connection.execute(delete(cursors).where(cursors.c.observer == observer_of(webhook_id)))
 
     def note_delivery(self, webhook_id: str, error: str) -> WebhookRecord:
@@ -88,12 +89,15 @@ class Webhooks(Entries):
 
         Args:
             webhook_id: To whom.
-            error: What went wrong; empty for a success, which takes earlier failures off the count.
+            error: What went wrong; empty for a success, which takes earlier failures off the count, and brings
+                back a webhook that was given up.
 
         Raises:
             NotFound: There is none of this id.
         """
-        failures = webhooks.c.failures + 1 if error else 0
+        if not error:
+            return self._change_webhook(webhook_id, failures=0, last_error="", disabled_at=None)
+        failures = webhooks.c.failures + 1
         return self._change_webhook(webhook_id, failures=failures, last_error=error[:_LONGEST_ERROR])
 
     def disable_webhook(self, webhook_id: str) -> WebhookRecord:

@@ -21,7 +21,8 @@ from evolve.ledger.dialect import DatabaseTime
 from evolve.ledger.models import event_row, events, searches
 from evolve.ledger.owner import is_dead, this_process
 from evolve.ledger.records import EventKind, Request, SearchState, Standing
-from evolve.ledger.transaction import RUNNING_TOTALS, Transaction
+from evolve.ledger.transaction import Transaction
+from evolve.ledger.writing import RUNNING_TOTALS
 
 _HOLD = update(searches).where(
     searches.c.id == bindparam("b_search"), searches.c.lease_token == bindparam("b_token")

@@ -113,9 +113,13 @@ def epoch_list(connection: Connection, search_id: str, individual: int | None) -
     return [_epoch_record(row) for row in rows(connection, query)]
 
 
-def event_list(connection: Connection, search_id: str, after: int, limit: int) -> list[EventRecord]:
+def event_list(
+    connection: Connection, search_id: str, after: int, limit: int, kinds: Collection[EventKind] | None
+) -> list[EventRecord]:
     """Events after a sequence number, oldest first."""
     query = select(events).where(events.c.search_id == search_id, events.c.sequence > after)
+    if kinds is not None:
+        query = query.where(events.c.kind.in_([str(kind) for kind in kinds]))
     return [_event_record(row) for row in rows(connection, query.order_by(events.c.sequence).limit(limit))]
 
 

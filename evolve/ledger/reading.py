@@ -9,6 +9,7 @@ from evolve.ledger.database import Database
 from evolve.ledger.records import (
     EpochRecord,
     EvaluationRecord,
+    EventKind,
     EventRecord,
     GenerationSummary,
     IndividualRecord,
@@ -83,10 +84,12 @@ class Readable:
         with self._database.reading() as connection:
             return queries.epoch_list(connection, search_id, individual)
 
-    def events(self, search_id: str, after: int = 0, limit: int = 1000) -> list[EventRecord]:
-        """At most `limit` events whose sequence is higher than `after`, oldest first."""
+    def events(
+        self, search_id: str, after: int = 0, limit: int = 1000, *, kinds: Collection[EventKind] | None = None
+    ) -> list[EventRecord]:
+        """At most `limit` events whose sequence is higher than `after`, oldest first; of some kinds if asked."""
         with self._database.reading() as connection:
-            return queries.event_list(connection, search_id, after, limit)
+            return queries.event_list(connection, search_id, after, limit, kinds)
 
     def active_seconds(self, search_id: str) -> float:
         """Seconds with a driver at work; the time between a crash and its resume is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from evolve.exceptions import IdempotencyConflict, InputError
 from evolve.ledger import queries
@@ -71,7 +71,9 @@ class Registry(Keys, Webhooks):
         Raises:
             NotFound: There is none of this id.
         """
-        self._remove(datasets, "data set", dataset_id)
+        with self._database.writing() as connection:
+            require(connection, datasets, "data set", dataset_id)
+            connection.execute(delete(datasets).where(datasets.c.id == dataset_id))
 
     # searches
 
@@ -129,19 +131,20 @@ class Registry(Keys, Webhooks):
         with self._database.writing() as connection:
             if idempotency is not None:
                 entered = _claim(connection, submitted_by or "", *idempotency, new)
-                if entered != new:
+                if entered is not None:
                     return queries.search(connection, entered), False
             return enter_search(connection, new, values), True
 
 
-def _claim(connection: Connection, submitter: str, key: str, digest: str, new: str) -> str:
-    """The search that belongs to an idempotency key: `new` if it was free, and is taken by this call.
+def _claim(connection: Connection, submitter: str, key: str, digest: str, new: str) -> str | None:
+    """Give an idempotency key to the search `new`, unless it has one: then that is returned.
 
     Where another transaction has just written the same key, this one waits for its end.
     """
-    if not 0 < len(key) <= LONGEST_KEY:
+    if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
         raise InputError(
-            f"idempotency key: 1 to {LONGEST_KEY} characters must hold, but got {len(key)}; shorten it"
+            f"idempotency key: must be 1 to {LONGEST_KEY} printable characters, but got {len(key)}: {key[:40]!r}; "
+            "give another, such as a UUID"
         )
     row = {"submitter": submitter, "key": key, "digest": digest, "search_id": new}
     mine = submissions.c.submitter == submitter, submissions.c.key == key
@@ -154,4 +157,4 @@ def _claim(connection: Connection, submitter: str, key: str, digest: str, new: s
                     f"search {earlier.search_id}, but got another; give every submission a key of its own"
                 )
             return str(earlier.search_id)
-    return new
+    return None
