@@ -124,11 +124,13 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write.")] = None,
 ) -> None:
     """Write the report, one HTML file that needs no network."""
+    from evolve.formatting import file_stem
     from evolve.report import write_report
 
     with _ledger() as ledger:
         record = ledger.search(search)
-        typer.echo(write_report(ledger, record.id, output or Path(f"{record.name}-{record.id}.html")))
+        target = output or Path(f"{file_stem(record.name)}-{record.id}.html")
+        typer.echo(write_report(ledger, record.id, target))
 
 
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000) -> None:
