@@ -23,6 +23,7 @@ LOCK_SECONDS = 20
 """How long a statement waits for another process before it gives up; `?timeout=` overrides it for SQLite."""
 
 _CONNECT_SECONDS = 10
+_POOL = 20  # connections that are kept once they were needed; a service reads and writes from many threads
 _WRITES = "evolve_writes"
 _REMEDY = "see EVOLVE_DATABASE_URL"
 _abandoned: list[object] = []  # connections of the parent of a fork: closing them here would end the parent's
@@ -128,12 +129,14 @@ def _hide_secrets(url: URL) -> str:
 def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         limits = {} if "timeout" in url.query else {"timeout": LOCK_SECONDS}
-        engine = create_engine(url, json_serializer=encode_json, connect_args=limits)
+        engine = create_engine(url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
         limits = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        engine = create_engine(url, json_serializer=encode_json, connect_args=limits, pool_pre_ping=True)
+        engine = create_engine(
+            url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL, pool_pre_ping=True
+        )
         event.listen(engine, "connect", _configure_postgresql)
     event.listen(engine, "connect", _note_process)
     event.listen(engine, "checkout", _refuse_forked)
