@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from evolve.ledger import pages, queries
+from evolve.ledger import pages, queries, times
 from evolve.ledger.database import Database
 from evolve.ledger.records import (
     EpochRecord,
@@ -190,6 +190,11 @@ class Readable:
         """Evaluations that are pending or running now, by individual and attempt."""
         with self._database.reading() as connection:
             return pages.running(connection, search_id)
+
+    def trial_times(self, search_id: str) -> list[times.TrialTimes]:
+        """When, where and for how long every attempt was trained, by start."""
+        with self._database.reading() as connection:
+            return times.trial_times(connection, search_id)
 
     def failure_counts(self, search_id: str) -> dict[str, int]:
         """Individuals of a search that failed for good, by the kind of their failure."""
