@@ -116,7 +116,7 @@ individuals = Table(
     Column("told", Integer),
     Column("state", String(16), nullable=False),
     Column("fitness", Double),
-    Column("failure", String(32)),
+    Column("failure", PlainName(32)),
     Column("reused_from", Integer),
     Column("inherited_from", Integer),
     Column("attempts", Integer, nullable=False, default=0),

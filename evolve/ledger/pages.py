@@ -25,6 +25,7 @@ MOST = 1000
 """Longest page."""
 
 _LARGEST = 2**31 - 1
+_TINY = 1e-150
 _QUEUED = (SearchState.CREATED, SearchState.RUNNING, SearchState.PAUSED, SearchState.INTERRUPTED)
 _UNDER_WAY = [str(state) for state in TrialState if not state.is_finished]
 
@@ -145,10 +146,13 @@ def generation_summaries(connection: Connection, search_id: str) -> list[Generat
         .subquery()
     )
     spread = func.nullif(groups.c.best - groups.c.worst, 0.0)
-    distance = (column.fitness - groups.c.mean) / spread  # in [-1, 1], so that its square is harmless
+    distance = column.fitness - groups.c.mean
+    share = distance / spread  # in [-1, 1], so that no square overflows; PostgreSQL refuses underflow too
+    least = case((spread > _TINY, spread), else_=_TINY) * _TINY
+    square = case((func.abs(distance) < least, 0.0), else_=share * share)
     same = and_(column.search_id == search_id, column.generation == groups.c.generation)
     query = (
-        select(groups, (spread * func.sqrt(func.sum(distance * distance) / func.nullif(amount, 0))).label("std"))
+        select(groups, (spread * func.sqrt(func.sum(square) / func.nullif(amount, 0))).label("std"))
         .join(individuals, same)
         .group_by(*groups.c)
         .order_by(groups.c.generation)
