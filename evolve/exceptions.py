@@ -14,6 +14,7 @@
     │   │   └── SearchNotFound  no such search
     │   ├── LeaseHeld           another driver runs this search
     │   └── LeaseLost           another driver took this search over; ours must stop writing
+    ├── PoolUnavailable         exit code 69: the workers that searches share cannot be reached now
     ├── ServiceError            a server (see evolve.client) does not do what it was asked
     │   └── ServiceAway         it cannot be reached
     └── TrialError              raised inside a trial: a failure whose kind is known (see evolve.trial)
@@ -91,6 +92,12 @@ class ServiceError(EvolveError):
 
 class ServiceAway(ServiceError):
     """A server that does not answer, or hung up in the middle of it."""
+
+
+class PoolUnavailable(EvolveError):
+    """The workers that searches share cannot be reached now; it is no fault of the search that wants them."""
+
+    exit_code = 69
 
 
 class TrialError(EvolveError):

@@ -18,8 +18,9 @@ from dispatch_helpers import collect, make_spec, verdict, workers_of
 from evolve.dispatch import Completed, Failed, Reported, Stopped
 from evolve.exceptions import InputError
 from evolve.trial import Failure, FailureKind
-from workers.ray_cluster import RayCluster, Share
+from workers.ray_cluster import RayCluster
 from workers.ray_dispatcher import RayDispatcher
+from workers.shares import Share
 
 pytestmark = pytest.mark.slow
 

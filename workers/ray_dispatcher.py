@@ -14,9 +14,10 @@ import ray
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec
 from workers.ray_actor import TrialActor
-from workers.ray_cluster import RayCluster, Share
+from workers.ray_cluster import RayCluster
 from workers.ray_receive import receive, receive_next
 from workers.ray_staff import Staff, Worker
+from workers.shares import Share
 
 WATCH_SECONDS = 1.0
 FIRST_REPORT_SECONDS = 3600.0

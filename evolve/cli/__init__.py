@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from evolve.cli import detector, inputs, keys, look, run
+from evolve.cli import detector, inputs, keys, look, run, serve
 from evolve.exceptions import EvolveError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ look.register(app)
 detector.register(app)
 inputs.register(app)
 keys.register(app)
+serve.register(app)
 
 
 def main() -> None:
