@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from api.schemas.submissions import IDENTIFIER, Submission
+from api.schemas.submissions import Submission, is_identifier
 from evolve.exceptions import InputError, NotFound, SpaceError
 from evolve.fitness import DEFAULT_METRIC
 from evolve.space import SearchSpace, load_space, override, shipped_spaces
@@ -109,7 +109,7 @@ def _data(ledger: Ledger, ref: Json) -> tuple[str, str, str]:
     """Id, place and content of the data set that is meant."""
     if ref == DEMO:
         return DEMO, DEMO, ""
-    if isinstance(ref, str) and re.fullmatch(IDENTIFIER, ref):
+    if isinstance(ref, str) and is_identifier(ref):
         try:
             found = ledger.registry.dataset(ref)
         except NotFound:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from api.auth import Principal
 from api.reach import DEMO, reach
-from api.schemas.submissions import IDENTIFIER, Submission
+from api.schemas.submissions import Submission, is_identifier
 from evolve.environment import describe_environment
 from evolve.exceptions import DataError, Forbidden, InputError, SearchNotFound, StateConflict
 from evolve.ledger import Ledger, Request, SearchRecord
@@ -256,7 +255,7 @@ def register_dataset(
     """
     from workers.datasets import check_dataset, prepare_view
 
-    if not re.fullmatch(IDENTIFIER, dataset_id) or dataset_id == DEMO:
+    if not is_identifier(dataset_id) or dataset_id == DEMO:
         raise InputError(
             f"id: must be letters, digits, '.', '_' or '-', at most 64, and not {DEMO}, but got {show(dataset_id)}"
         )

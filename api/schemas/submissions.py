@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from evolve.space.validation import show
 from evolve.yaml_io import MAX_BYTES
 
 MAX_NAME = 100
-IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What a data set may be called."""
-
 _MAX_OVERRIDES = 100
-_DOTTED = r"^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,7}$"
+_IDENTIFIER = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_WORD = "[A-Za-z_][A-Za-z0-9_]{0,63}"
+_DOTTED = rf"{_WORD}(\.{_WORD}){{0,7}}"
 
-Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER)]
-DottedKey: TypeAlias = Annotated[str, Field(pattern=_DOTTED)]
+
+def is_identifier(text: str) -> bool:
+    """Whether something may be the id of a data set."""
+    return re.fullmatch(_IDENTIFIER, text) is not None
+
+
+def _check_identifier(text: str) -> str:
+    if not is_identifier(text):
+        raise ValueError(f"must be letters, digits, '.', '_' or '-', 64 at most, but got {show(text)}")
+    return text
+
+
+def _check_dotted(key: str) -> str:
+    if not re.fullmatch(_DOTTED, key):
+        raise ValueError(f"must be names with dots between, as in train.epochs, but got {show(key)}")
+    return key
+
+
+Identifier: TypeAlias = Annotated[
+    str, AfterValidator(_check_identifier), WithJsonSchema({"type": "string", "pattern": f"^{_IDENTIFIER}$"})
+]
+DottedKey: TypeAlias = Annotated[
+    str, AfterValidator(_check_dotted), WithJsonSchema({"type": "string", "pattern": f"^{_DOTTED}$"})
+]
 Hours: TypeAlias = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Priority: TypeAlias = Annotated[int, Field(ge=-100, le=100)]
 
@@ -64,6 +94,13 @@ class Submission(Strict):
     priority: Priority = 0
     budget: Budget | None = None
     objective: Literal["yolo12", "synthetic"] = "yolo12"
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _check_kind(cls, space: Any) -> Any:
+        if space is not None and not isinstance(space, str | dict):
+            raise ValueError(f"must be the name of a shipped space or a document, but got {show(space)}")
+        return space
 
     @field_validator("name")
     @classmethod
