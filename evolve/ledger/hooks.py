@@ -36,7 +36,8 @@ class Webhooks(Entries):
     ) -> WebhookRecord:
         """Enter an address that hears of what happens from now on.
 
-        Its cursors, those of `observer_of`, begin at the end of every search that there is.
+        Its cursors, those of `observer_of`, begin at the end of every search that there is; of one search where
+        it hears of that one only.
 
         Raises:
             SearchNotFound: There is no search of this id.
@@ -54,6 +55,9 @@ class Webhooks(Entries):
                 raise SearchNotFound(f"search {search_id}: no search has this id; `evolve list` shows all of them")
             row = enter(connection, webhooks, "webhook", values)
             here = select(literal(observer_of(row["id"]), PlainName), searches.c.id, searches.c.last_event)
+            here = here.with_for_update(key_share=True, read=True)
+            if search_id is not None:
+                here = here.where(searches.c.id == search_id)
             connection.execute(insert(cursors).from_select(["observer", "search_id", "sequence"], here))
             return _webhook_record(row)
 

@@ -148,7 +148,8 @@ def _claim(connection: Connection, submitter: str, key: str, digest: str, new: s
         )
     row = {"submitter": submitter, "key": key, "digest": digest, "search_id": new}
     mine = submissions.c.submitter == submitter, submissions.c.key == key
-    while connection.execute(insert_new(connection, submissions), row).rowcount == 0:
+    take = insert_new(connection, submissions).returning(submissions.c.key)
+    while connection.execute(take, row).first() is None:
         earlier = connection.execute(select(submissions.c.digest, submissions.c.search_id).where(*mine)).first()
         if earlier is not None:  # otherwise its search was deleted meanwhile
             if earlier.digest != digest:

@@ -61,8 +61,10 @@ class Ledger(Readable):
         Nothing happens where the search was deleted meanwhile.
         """
         with self._database.writing() as connection:
-            still_there = select(literal(observer, PlainName), searches.c.id, literal(sequence, BigInteger)).where(
-                searches.c.id == search_id
+            still_there = (
+                select(literal(observer, PlainName), searches.c.id, literal(sequence, BigInteger))
+                .where(searches.c.id == search_id)
+                .with_for_update(key_share=True, read=True)
             )
             statement = upsert(connection, cursors, where=cursors.c.sequence < sequence)
             connection.execute(statement.from_select(["observer", "search_id", "sequence"], still_there))
