@@ -20,13 +20,24 @@ from api.limits import RateLimit
 from api.metrics import Metrics
 from api.options import ServiceOptions
 from api.problems import handle_problems
-from api.routes import catalogue, events, health, keys, results, searches
+from api.routes import catalogue, events, health, keys, results, searches, webhooks
 from api.threads import Threads
+from api.webhooks import AddressGuard, WebhookDispatcher
 from evolve.ledger import Ledger
 from evolve.settings import Settings
 
-ROUTERS = (searches.routes, results.routes, events.routes, catalogue.routes, keys.routes, health.routes)
+ROUTERS = (
+    searches.routes,
+    results.routes,
+    events.routes,
+    catalogue.routes,
+    keys.routes,
+    webhooks.routes,
+    health.routes,
+)
 
+_WEBHOOK_SECONDS = 2.0
+"""For deliveries that are under way when the service ends; the others follow after its next start."""
 _TITLE = "Evolve"
 _DESCRIPTION = """\
 Searches for the hyperparameters with which a YOLO12 detector trains best: submit them, watch them, compare them.
@@ -49,7 +60,11 @@ def create_app(
         settings: Where things are kept.
         supervisor: Runs what is in the queue.
         options: How the service was started.
+
+    Raises:
+        InputError: if the settings say nonsense about webhooks.
     """
+    AddressGuard.parse(settings.webhook_allow)  # now, when somebody is there to read what is wrong
     app = FastAPI(
         title=_TITLE,
         description=_DESCRIPTION,
@@ -92,8 +107,11 @@ def _parts(ledger: Ledger, settings: Settings, supervisor: SupervisorLike, optio
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Service = app.state.service
     parts.threads.aside(service.environment)  # the first submission need not wait for it
+    guard = AddressGuard.parse(parts.settings.webhook_allow)
+    dispatcher = WebhookDispatcher(parts.ledger, guard, parts.settings.home / "locks").start()
     yield
     parts.hub.close()
+    dispatcher.stop(_WEBHOOK_SECONDS)
     parts.threads.close()
 
 

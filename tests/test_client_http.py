@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolve import client_http
-from evolve.client_events import LONGEST, EventStream, StreamParser
-from evolve.client_http import Connection
+from evolve.client import http
+from evolve.client.events import LONGEST, EventStream, StreamParser
+from evolve.client.http import Connection
 from evolve.exceptions import EvolveError, InputError, NotFound, ServiceAway, ServiceError, StateConflict
 
 URL = "http://127.0.0.1:8000"
@@ -23,7 +23,7 @@ Step = int | Exception | httpx.Response | Callable[[httpx.Request], httpx.Respon
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_http, "BACKOFF_SECONDS", (0.001, 0.01))
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", (0.001, 0.01))
 
 
 class Script(httpx.BaseTransport):
@@ -84,8 +84,8 @@ def test_attempts_are_counted_and_pauses_bounded(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ServiceAway, match="start it with `evolve serve`"):
         connection.get("/searches")
     assert len(script.requests) == 4
-    monkeypatch.setattr(client_http, "BACKOFF_SECONDS", (0.25, 5.0))
-    pauses = [client_http.pause(attempt) for attempt in range(2000)]
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", (0.25, 5.0))
+    pauses = [http.pause(attempt) for attempt in range(2000)]
     assert max(pauses) <= 5
     assert pauses[0] <= 0.25
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evolve.client_http import pause
-from evolve.exceptions import ServiceAway, ServiceError
+from evolve.client.errors import passes
+from evolve.client.http import pause
+from evolve.exceptions import ServiceError
 
 if TYPE_CHECKING:
-    from evolve.client_http import Connection
+    from evolve.client.http import Connection
 
 PATIENCE_SECONDS = 300.0
 """How long a server may be away before the stream is given up: long enough for it to be restarted."""
@@ -108,7 +109,7 @@ class EventStream:
                 error = None  # the server was stopped in order, and is hopefully started again
             except ServiceError as failure:
                 error = failure
-                if not _passes(failure):
+                if not passes(failure):
                     raise
             if self.position > before:
                 attempt, lost = 0, None
@@ -142,8 +143,3 @@ def _content(sent: ServerSentEvent) -> dict[str, Any] | None:
         return None
     known = isinstance(event, dict) and isinstance(event.get("sequence"), int) and "kind" in event
     return event if known else None
-
-
-def _passes(error: ServiceError) -> bool:
-    """Whether trying again may help."""
-    return isinstance(error, ServiceAway) or error.status in (429, 502, 503, 504)

@@ -7,11 +7,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from evolve.exceptions import InputError, NotFound, ServiceAway, ServiceError, StateConflict
+from evolve.client.errors import TOO_MANY, TRY_AGAIN, away, content, passes, problem
+from evolve.exceptions import InputError, SearchNotFound, ServiceError
+from evolve.files import replacing
 from evolve.formatting import clean
 
 PREFIX = "/api/v1"
@@ -22,21 +26,7 @@ BACKOFF_SECONDS = (0.25, 5.0)
 LONGEST_WAIT_SECONDS = 30.0
 """Most that a server can make the client wait with `Retry-After`."""
 
-_SHOWN = 2000
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-_TRY_AGAIN = frozenset({502, 503, 504})
-_KINDS: Mapping[int, type[InputError]] = {
-    400: InputError,
-    404: NotFound,
-    409: StateConflict,
-    413: InputError,
-    415: InputError,
-    422: InputError,
-}
-_ADVICE: Mapping[int, str] = {
-    401: "a valid key is needed ({}); set EVOLVE_API_KEY to one that `evolve key create` made",
-    403: "the key is not allowed to do this ({}); use one with the scope it takes",
-}
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -78,6 +68,14 @@ class Connection:
         """The JSON at a path; parameters that are None are left out."""
         return content(self.request("GET", path, params=params), self.url)
 
+    def post(self, path: str, json: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The JSON that answers a `POST`; `options` as for `request`."""
+        return content(self.request("POST", path, json=json, **options), self.url)
+
+    def patch(self, path: str, json: Mapping[str, Any]) -> Any:
+        """The JSON that answers a `PATCH`, which only ever sets values, so that it may be repeated."""
+        return content(self.request("PATCH", path, json=json, repeatable=True), self.url)
+
     def request(
         self,
         method: str,
@@ -87,6 +85,7 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        timeout: float | None = None,
     ) -> httpx.Response:
         """A response of the class 2xx.
 
@@ -100,13 +99,17 @@ class Connection:
             params: Of the query; those that are None are left out.
             headers: Beside the usual ones.
             repeatable: Whether a `POST` may be sent twice.
+            timeout: Seconds to wait for the answer, where it may take long.
 
         Raises:
             ServiceAway: The server cannot be reached.
             InputError: It does not accept what was asked; `NotFound` where there is no such thing.
             ServiceError: The key does not suffice, or the server failed.
         """
-        request = self._http.build_request(method, path, json=json, params=_given(params), headers=headers)
+        seconds = httpx.Timeout(self._timeout, read=timeout or self._timeout)
+        request = self._http.build_request(
+            method, path, json=json, params=_given(params), headers=headers, timeout=seconds
+        )
         response, attempt = None, 0
         while response is None:
             response = self._attempt(request, attempt, repeatable)
@@ -128,9 +131,7 @@ class Connection:
             time.sleep(pause(attempt))
             return None
         self._note_time(response)
-        again = response.status_code == httpx.codes.TOO_MANY_REQUESTS or (
-            repeatable and response.status_code in _TRY_AGAIN
-        )
+        again = response.status_code == TOO_MANY or (repeatable and response.status_code in TRY_AGAIN)
         if last or not again:
             return response
         time.sleep(max(pause(attempt), _retry_after(response)))
@@ -170,6 +171,27 @@ class Connection:
         except httpx.TransportError as error:
             raise away(self.url, error) from None
 
+    def download(self, path: str, target: Path, what: str) -> Path:
+        """Write what is at a path to a file, which appears whole or not at all.
+
+        Raises:
+            InputError: if the file cannot be written.
+            EvolveError: as `request` and `stream` do.
+        """
+        attempt = 0
+        while True:
+            try:
+                with replacing(target, what) as file, self.stream(path) as response, file.open("wb") as out:
+                    for chunk in response.iter_bytes():
+                        out.write(chunk)
+            except ServiceError as error:
+                if attempt >= self._retries or not passes(error):
+                    raise
+            else:
+                return target
+            time.sleep(pause(attempt))
+            attempt += 1
+
     def server_time(self) -> float:
         """What time it is on the server (seconds since the epoch), as its last response told."""
         return time.time() + self._ahead
@@ -180,62 +202,21 @@ class Connection:
             self._ahead = at.timestamp() - time.time()
 
 
+def path_of(search_id: str) -> str:
+    """The path of a search, whatever somebody gives as its id.
+
+    Raises:
+        SearchNotFound: if it cannot be one.
+    """
+    if not search_id.strip("."):
+        raise SearchNotFound(f"search {search_id!r}: an id is needed; `evolve list` shows them")
+    return f"/searches/{quote(search_id, safe='')}"
+
+
 def pause(attempt: int) -> float:
     """Seconds before the next attempt; a little less at random, so that many clients do not come back together."""
     first, longest = BACKOFF_SECONDS
     return min(first * 2.0 ** min(attempt, 30), longest) * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
-
-
-def away(url: str, error: Exception) -> ServiceAway:
-    """The error for a server that does not answer."""
-    reason = "it took too long" if isinstance(error, httpx.TimeoutException) else clean(str(error)) or "it hung up"
-    return ServiceAway(
-        f"{url}: the server must answer, but cannot be reached ({reason}); start it with `evolve serve`, or "
-        "correct --server or EVOLVE_SERVER"
-    )
-
-
-def problem(response: httpx.Response, url: str) -> Exception:
-    """The error for a response that is none of the class 2xx: what the server says, and what to do."""
-    status = response.status_code
-    said = _detail(response)
-    if said is None and status < httpx.codes.INTERNAL_SERVER_ERROR:
-        return _stranger(url, status)
-    text = said or "it did not say why"
-    if kind := _KINDS.get(status):
-        return kind(text)
-    if advice := _ADVICE.get(status):
-        return ServiceError(f"{url}: {advice.format(text)}", status)
-    return ServiceError(f"{url}: the server answered {status}: {text}; try again later", status)
-
-
-def content(response: httpx.Response, url: str) -> Any:
-    """The JSON in a response.
-
-    Raises:
-        ServiceError: if there is none, so that it is no answer of a service.
-    """
-    try:
-        return response.json()
-    except ValueError:
-        raise _stranger(url, response.status_code) from None
-
-
-def _stranger(url: str, status: int) -> ServiceError:
-    return ServiceError(
-        f"{url}: must be a server started with `evolve serve`, but it answered {status} as none does; "
-        "correct --server or EVOLVE_SERVER",
-        status,
-    )
-
-
-def _detail(response: httpx.Response) -> str | None:
-    """What the service says is wrong; None if this is no answer of the service."""
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return clean(str(detail))[:_SHOWN]
 
 
 def _base(url: str) -> str:
