@@ -127,9 +127,9 @@ async def identify(service: Service, request: HTTPConnection, token: str | None)
         principal = await service.threads.read(door.admit, token)
     if principal is None:
         service.failures.take(address)
-        detail = "this key is unknown or revoked" if token else "an API key is needed"
+        detail = "this one is unknown or revoked" if token else "one is needed"
         raise HTTPException(
-            401, f"key: {detail}; send `Authorization: Bearer evk_...`", {"WWW-Authenticate": "Bearer"}
+            401, f"API key: {detail}; send `Authorization: Bearer evk_...`", {"WWW-Authenticate": "Bearer"}
         )
     if principal.key_id is None:
         throttle(service.requests, ("address", address))

@@ -126,7 +126,7 @@ def environment() -> dict[str, Json]:
 
 
 def search(ledger: Ledger, search_id: str) -> SearchRecord:
-    """The search of exactly this id: names, which anybody may give, and beginnings of ids are not taken here.
+    """The search of exactly this id: what changes a search takes no names, which anybody may give.
 
     Raises:
         SearchNotFound: There is none.

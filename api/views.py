@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from api.documents import public
 from api.reach import DEMO, shipped
 from api.schemas import answers
-from api.service import search
 from evolve.best import BUILT_IN, best_arguments, best_of, best_yaml, foreign_arguments
 from evolve.descent import inheritance_notes
 from evolve.exceptions import EvolveError, NotFound
@@ -62,9 +61,9 @@ def search_detail(record: SearchRecord) -> View:
     }
 
 
-def generations(ledger: Ledger, search_id: str) -> View:
+def generations(ledger: Ledger, ref: str) -> View:
     """A page of `answers.GenerationSummary`: all of them."""
-    record = search(ledger, search_id)
+    record = ledger.search(ref)
     return page([public(_GENERATION, each) for each in ledger.generation_summaries(record.id)])
 
 
@@ -73,13 +72,13 @@ def individual_summary(record: IndividualRecord) -> View:
     return public(_INDIVIDUAL, record)
 
 
-def individual_detail(ledger: Ledger, search_id: str, number: int) -> View:
+def individual_detail(ledger: Ledger, ref: str, number: int) -> View:
     """See `answers.IndividualDetail`.
 
     Raises:
         NotFound: if there is no such search or individual.
     """
-    record = search(ledger, search_id)
+    record = ledger.search(ref)
     found = ledger.individuals(record.id, numbers=[number])
     if not found:
         raise NotFound(f"search {record.id}: individual {number}: must have been born, but was not")
@@ -117,9 +116,9 @@ def attempt(record: EvaluationRecord) -> View:
     return public(dict.fromkeys(_ATTEMPT), record) | {"has_weights": record.weights is not None}
 
 
-def best(ledger: Ledger, search_id: str) -> View:
+def best(ledger: Ledger, ref: str) -> View:
     """See `answers.BestConfiguration`."""
-    record, individual, evaluation, space = _best(ledger, search_id)
+    record, individual, evaluation, space = _best(ledger, ref)
     if record.objective == BUILT_IN:
         arguments = best_arguments(record, individual, evaluation, space)
         foreign = foreign_arguments(individual, space)
@@ -141,32 +140,32 @@ def best(ledger: Ledger, search_id: str) -> View:
     }
 
 
-def best_text(ledger: Ledger, search_id: str, *, stock: bool) -> str:
-    """The best configuration as YAML, with comments that say where it comes from."""
-    record, individual, evaluation, space = _best(ledger, search_id)
+def best_text(ledger: Ledger, ref: str, *, stock: bool) -> tuple[str, str]:
+    """Id of a search, and its best configuration as YAML, with comments that say where it comes from."""
+    record, individual, evaluation, space = _best(ledger, ref)
     notes = inheritance_notes(ledger, individual)
     stock = stock and record.objective == BUILT_IN
-    return best_yaml(record, individual, evaluation, space, stock=stock, name="best.yaml", notes=notes)
+    return record.id, best_yaml(record, individual, evaluation, space, stock=stock, notes=notes)
 
 
-def best_weights(ledger: Ledger, search_id: str) -> Path:
-    """The file with the weights of the best individual.
+def best_weights(ledger: Ledger, ref: str) -> tuple[str, Path]:
+    """Id of a search, and the file with the weights of its best individual.
 
     Raises:
         NotFound: if nothing was evaluated yet, it left no weights, or they are gone.
     """
-    record, _, evaluation, _ = _best(ledger, search_id)
+    record, _, evaluation, _ = _best(ledger, ref)
     if evaluation.weights is None:
         raise NotFound(f"search {record.id}: weights: its trainings must leave weights, but leave none")
     # a worker said where they are; nothing outside the folder of the search is handed out
     path = Path(evaluation.weights).resolve()
     if not path.is_relative_to(Path(record.directory).resolve()) or not path.is_file():
         raise NotFound(f"search {record.id}: weights: must still be in the folder of the search, but are not there")
-    return path
+    return record.id, path
 
 
-def _best(ledger: Ledger, search_id: str) -> tuple[SearchRecord, IndividualRecord, EvaluationRecord, SearchSpace]:
-    record = search(ledger, search_id)
+def _best(ledger: Ledger, ref: str) -> tuple[SearchRecord, IndividualRecord, EvaluationRecord, SearchSpace]:
+    record = ledger.search(ref)
     try:
         individual, evaluation = best_of(ledger, record)
     except EvolveError as error:
@@ -174,26 +173,26 @@ def _best(ledger: Ledger, search_id: str) -> tuple[SearchRecord, IndividualRecor
     return record, individual, evaluation, SearchSpace.from_document(record.document, f"search {record.id}")
 
 
-def report(ledger: Ledger, search_id: str) -> str:
+def report(ledger: Ledger, ref: str) -> str:
     """The report of a search, as one HTML page."""
     from evolve.report import render
     from evolve.report.content import content_of
 
-    record = search(ledger, search_id)
+    record = ledger.search(ref)
     return render(content_of(record, ledger.individuals(record.id), ledger.evaluations(record.id)))
 
 
-def comparison(ledger: Ledger, search_ids: Sequence[str]) -> View:
+def comparison(ledger: Ledger, refs: Sequence[str]) -> View:
     """See `answers.Comparison`."""
-    compared = [_compared(ledger, search_id) for search_id in search_ids]
+    compared = [_compared(ledger, ref) for ref in refs]
     configurations = [each["best"]["params"] for each in compared if each["best"]]
     names = dict.fromkeys(name for params in configurations for name in params)
     differing = [name for name in names if len({repr(params.get(name)) for params in configurations}) > 1]
     return page(compared) | {"genes": differing}
 
 
-def _compared(ledger: Ledger, search_id: str) -> View:
-    record = search(ledger, search_id)
+def _compared(ledger: Ledger, ref: str) -> View:
+    record = ledger.search(ref)
     found = []
     if record.best_individual is not None:
         found = ledger.individuals(record.id, numbers=[record.best_individual])

@@ -12,8 +12,12 @@ from api.schemas.answers import Problem
 
 LARGEST = 2**31 - 1
 
-SearchId = Annotated[
-    str, Path(alias="id", description="Id of the search.", min_length=1, max_length=64, pattern=r"^[!-~]+$")
+SearchId = Annotated[str, Path(alias="id", description="Id of the search.", min_length=1, max_length=64)]
+SearchRef = Annotated[
+    str,
+    Path(
+        alias="id", description="Id of the search, its beginning, or a name: then the newest of it.", max_length=100
+    ),
 ]
 Number = Annotated[int, Path(alias="number", description="Number of the individual.", ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(description="Length of the page.", ge=1, le=1000)]

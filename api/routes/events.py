@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse
 
 from api.deps import Reader, ServiceDep, address_of
 from api.events import standing
-from api.routes.common import SearchId, problems, router
+from api.routes.common import SearchRef, problems, router
 from evolve.exceptions import LedgerError
 
 routes = router("events")
@@ -33,7 +33,7 @@ async def stream_events(
     principal: Reader,
     parts: ServiceDep,
     request: Request,
-    search_id: SearchId,
+    ref: SearchRef,
     after: Annotated[int | None, Query(description="Only events after this sequence.", ge=0, le=_LARGEST)] = None,
     last_event_id: Annotated[
         int | None,
@@ -42,7 +42,8 @@ async def stream_events(
 ) -> Response:
     """Follow a search; the stream ends when it is over, and a browser that asks again is told so by 204."""
     known = last_event_id if last_event_id is not None else after or 0
-    head, over = await parts.threads.read(standing, parts.ledger, search_id)
+    record = await parts.threads.read(parts.ledger.search, ref)
+    head, over = await parts.threads.read(standing, parts.ledger, record.id)
     if over and known >= head:
         return Response(status_code=204)
     owner = principal.key_id or address_of(request)
@@ -57,4 +58,4 @@ async def stream_events(
             return True
 
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(parts.hub.stream(search_id, known, owner, welcome), headers=headers)
+    return EventSourceResponse(parts.hub.stream(record.id, known, owner, welcome), headers=headers)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import HTTPException, Query, Request, Response
 from starlette.responses import FileResponse
 
-from api import service, views
+from api import views
 from api.deps import Reader, Service, ServiceDep
 from api.documents import YAML_TYPE
 from api.routes.common import (
@@ -16,7 +16,7 @@ from api.routes.common import (
     Limit,
     Number,
     Offset,
-    SearchId,
+    SearchRef,
     answer,
     attachment,
     prefers_yaml,
@@ -46,16 +46,16 @@ _REPORT_POLICY = (
 
 
 @routes.get("/searches/{id}/generations", response_model=Page[GenerationSummary], responses=problems(404))
-async def list_generations(principal: Reader, parts: ServiceDep, search_id: SearchId) -> Response:
+async def list_generations(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Show how the generations of a search did."""
-    return answer(await parts.threads.read(views.generations, parts.ledger, search_id))
+    return answer(await parts.threads.read(views.generations, parts.ledger, ref))
 
 
 @routes.get("/searches/{id}/individuals", response_model=Page[IndividualSummary], responses=problems(404))
 async def list_individuals(
     principal: Reader,
     parts: ServiceDep,
-    search_id: SearchId,
+    ref: SearchRef,
     sort: Annotated[_Sort, Query(description="With `-` from high to low; without a fitness last.")] = "number",
     state: Annotated[list[TrialState] | None, Query(description="Only those in one of these states.")] = None,
     generation: Annotated[int | None, Query(description="Only those of this one.", ge=0, le=LARGEST)] = None,
@@ -66,7 +66,7 @@ async def list_individuals(
     """List the individuals of a search."""
 
     def look() -> views.View:
-        record = service.search(parts.ledger, search_id)
+        record = parts.ledger.search(ref)
         found, count = parts.ledger.individual_page(
             record.id,
             sort=sort,
@@ -82,9 +82,9 @@ async def list_individuals(
 
 
 @routes.get("/searches/{id}/individuals/{number}", response_model=IndividualDetail, responses=problems(404))
-async def get_individual(principal: Reader, parts: ServiceDep, search_id: SearchId, number: Number) -> Response:
+async def get_individual(principal: Reader, parts: ServiceDep, ref: SearchRef, number: Number) -> Response:
     """Show an individual: genome, lineage, curves, requested and effective arguments, failures."""
-    return answer(await parts.threads.read(views.individual_detail, parts.ledger, search_id, number))
+    return answer(await parts.threads.read(views.individual_detail, parts.ledger, ref, number))
 
 
 @routes.get(
@@ -96,14 +96,14 @@ async def get_best(
     principal: Reader,
     parts: ServiceDep,
     request: Request,
-    search_id: SearchId,
+    ref: SearchRef,
     form: Form = None,
     stock: Annotated[bool, Query(description="In YAML: only what stock Ultralytics knows.")] = False,
 ) -> Response:
     """Show the best configuration so far, as JSON or as YAML."""
     if not prefers_yaml(request, form):
-        return answer(await parts.threads.read(views.best, parts.ledger, search_id))
-    text = await parts.threads.read(views.best_text, parts.ledger, search_id, stock=stock)
+        return answer(await parts.threads.read(views.best, parts.ledger, ref))
+    search_id, text = await parts.threads.read(views.best_text, parts.ledger, ref, stock=stock)
     headers = {"Content-Disposition": attachment(f"best-{search_id}.yaml")}
     return Response(text, 200, headers, YAML_TYPE)
 
@@ -116,9 +116,9 @@ async def get_best(
         **problems(404),
     },
 )
-async def get_best_weights(principal: Reader, parts: ServiceDep, search_id: SearchId) -> Response:
+async def get_best_weights(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Download the weights of the best individual so far."""
-    path = await parts.threads.read(views.best_weights, parts.ledger, search_id)
+    search_id, path = await parts.threads.read(views.best_weights, parts.ledger, ref)
     return FileResponse(path, media_type="application/octet-stream", filename=f"best-{search_id}{path.suffix}")
 
 
@@ -127,9 +127,9 @@ async def get_best_weights(principal: Reader, parts: ServiceDep, search_id: Sear
     response_class=Response,
     responses={200: {"description": "One HTML file.", "content": {"text/html": {}}}, **problems(404)},
 )
-async def get_report(principal: Reader, parts: ServiceDep, search_id: SearchId) -> Response:
+async def get_report(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Show the report of a search, a page that needs nothing else."""
-    text = await parts.threads.heavy(views.report, parts.ledger, search_id)
+    text = await parts.threads.heavy(views.report, parts.ledger, ref)
     return Response(text, 200, {"Content-Security-Policy": _REPORT_POLICY}, "text/html; charset=utf-8")
 
 

@@ -10,7 +10,7 @@ from api import service, views
 from api.auth import Principal
 from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts
 from api.documents import Document
-from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, answer, problems, router
+from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, problems, router
 from api.schemas.answers import CheckedSubmission, Page, SearchDetail, SearchSummary
 from api.schemas.submissions import PriorityChange, Submission
 from evolve.ledger import SearchRecord, SearchState
@@ -121,9 +121,9 @@ async def list_searches(
 
 
 @routes.get("/searches/{id}", response_model=SearchDetail, responses=problems(404))
-async def get_search(principal: Reader, parts: ServiceDep, search_id: SearchId) -> Response:
+async def get_search(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Show a search with its documents."""
-    return answer(views.search_detail(await parts.threads.read(service.search, parts.ledger, search_id)))
+    return answer(views.search_detail(await parts.threads.read(parts.ledger.search, ref)))
 
 
 @routes.patch(
