@@ -141,7 +141,13 @@ class EventHub:
         return len(self._streams) >= self._most or self._streams.count(owner) >= self._most_each
 
     async def stream(
-        self, search_id: str, after: int, owner: str, welcome: Callable[[], Awaitable[bool]]
+        self,
+        search_id: str,
+        after: int,
+        owner: str,
+        welcome: Callable[[], Awaitable[bool]],
+        *,
+        follow: bool = True,
     ) -> AsyncIterator[bytes]:
         """The events of a search after a position, until it is over, is deleted, or the service ends.
 
@@ -150,12 +156,13 @@ class EventHub:
             after: The last event that the listener knows; 0 for none.
             owner: On whose account the stream is.
             welcome: Asked now and then whether the listener may go on listening.
+            follow: Whether to wait for more after what there is.
         """
         self._streams.append(owner)
         try:
             channel = await self._join(search_id)
             try:
-                async for chunk in self._chunks(channel, search_id, after, welcome):
+                async for chunk in self._chunks(channel, search_id, after, welcome, follow):
                     yield chunk
             finally:
                 self._leave(search_id, channel)
@@ -163,7 +170,12 @@ class EventHub:
             self._streams.remove(owner)
 
     async def _chunks(
-        self, channel: _Channel, search_id: str, after: int, welcome: Callable[[], Awaitable[bool]]
+        self,
+        channel: _Channel,
+        search_id: str,
+        after: int,
+        welcome: Callable[[], Awaitable[bool]],
+        follow: bool,
     ) -> AsyncIterator[bytes]:
         position = min(after, channel.head)
         clock = asyncio.get_running_loop().time
@@ -173,7 +185,7 @@ class EventHub:
             if position < channel.head:
                 chunk, position = await self._missed(channel, search_id, position)
                 yield chunk
-            elif channel.over:
+            elif channel.over or not follow:
                 return
             elif not await channel.change(self._heartbeat):
                 yield HEARTBEAT

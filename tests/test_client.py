@@ -19,7 +19,6 @@ from evolve.client import client as client_module
 from evolve.exceptions import (
     InputError,
     NotFound,
-    SearchNotFound,
     ServiceAway,
     ServiceError,
     SpaceError,
@@ -174,13 +173,11 @@ def test_searches_are_listed_and_found(client: Client) -> None:
     assert client.searches(states=["failed", "paused"], text="found-").count == 0
     assert client.searches(states=["created"], text="found-").count == 3
     newest = submit(client, name="found-0")
-    assert client.find("found-0").id == newest.id
-    assert client.find(made[1].id).id == client.find(made[1].id[:6]).id == made[1].id
-    for nothing in ("nothing", "", "..", "../keys", "a b", "x" * 90):
-        with pytest.raises(SearchNotFound):
-            client.find(nothing)
-    with pytest.raises(NotFound):
-        client.search("../datasets")
+    assert client.search("found-0").id == newest.id
+    assert client.search(made[1].id).id == client.search(made[1].id[:6]).id == made[1].id
+    for nothing in ("nothing", "", "..", "../datasets", "a b", "x" * 90):
+        with pytest.raises(NotFound):
+            client.search(nothing)
 
 
 def test_a_search_is_steered(client: Client, service: RunningService) -> None:
@@ -262,6 +259,9 @@ def test_events_come_from_the_past_and_as_they_happen(client: Client, service: R
     time.sleep(0.3)
     with lease.transaction() as writing:
         writing.notice("\u2028 separators \x85 and a name: <b>")
+    so_far = [each.sequence for each in client.events(search.id, follow=False)]
+    assert so_far == list(range(1, service.ledger.events(search.id)[-1].sequence + 1))
+    assert list(client.events(search.id, so_far[-1], follow=False)) == []
     lease.release(SearchState.COMPLETED)
     reader.join(20)
     assert not reader.is_alive()

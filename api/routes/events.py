@@ -25,7 +25,7 @@ _LARGEST = 2**63 - 1
             "description": "A stream: `id` is the event's sequence, `event` its kind, `data` all of it as JSON.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        204: {"description": "The search is over, and the listener knows all of it."},
+        204: {"description": "The listener knows all there is, and the search is over or not followed."},
         **problems(404),
     },
 )
@@ -39,12 +39,13 @@ async def stream_events(
         int | None,
         Header(alias="Last-Event-ID", description="The same; goes before it.", ge=0, le=_LARGEST),
     ] = None,
+    follow: Annotated[bool, Query(description="Whether to wait for more after what there is.")] = True,
 ) -> Response:
     """Follow a search; the stream ends when it is over, and a browser that asks again is told so by 204."""
     known = last_event_id if last_event_id is not None else after or 0
     record = await parts.threads.read(parts.ledger.search, ref)
     head, over = await parts.threads.read(standing, parts.ledger, record.id)
-    if over and known >= head:
+    if known >= head and (over or not follow):
         return Response(status_code=204)
     owner = principal.key_id or address_of(request)
     if parts.hub.is_full(owner):
@@ -58,4 +59,4 @@ async def stream_events(
             return True
 
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(parts.hub.stream(record.id, known, owner, welcome), headers=headers)
+    return EventSourceResponse(parts.hub.stream(record.id, known, owner, welcome, follow=follow), headers=headers)

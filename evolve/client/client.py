@@ -19,8 +19,7 @@ from evolve.client.reading import Page, read, read_page
 from evolve.client.records import CheckedSubmission, Event, Search, SearchDetail
 from evolve.client.results import Results
 from evolve.client.submission import submission
-from evolve.exceptions import InputError, NotFound, SearchNotFound, ServiceError
-from evolve.formatting import clean
+from evolve.exceptions import ServiceError
 from evolve.space import SearchSpace
 from evolve.trial import Json
 
@@ -103,33 +102,15 @@ class Client(Results, Administration):
         given = {"state": list(states) if states else None, "name": name, "text": text, "order": order}
         return read_page(Search, self._connection.get("/searches", **given, limit=limit, offset=offset))
 
-    def search(self, search_id: str) -> SearchDetail:
-        """The search of this id.
-
-        Raises:
-            NotFound: There is none.
-        """
-        return read(SearchDetail, self._connection.get(path_of(search_id)))
-
-    def find(self, ref: str) -> SearchDetail:
+    def search(self, ref: str) -> SearchDetail:
         """The search with this id, else the newest of this name, else with this unique beginning of an id.
 
+        What only looks at a search takes any of these; what changes one takes its id.
+
         Raises:
-            SearchNotFound: There is none, or several ids begin like this.
+            NotFound: There is none, or several ids begin like this.
         """
-        try:
-            return self.search(ref)
-        except (NotFound, InputError):
-            pass
-        named = self.searches(name=ref, limit=1).data
-        if not named and ref:
-            named = tuple(each for each in self.searches(text=ref, limit=100) if each.id.startswith(ref))
-        if len(named) != 1:
-            problem = "several ids begin like this" if named else "no search has this id or name"
-            raise SearchNotFound(
-                f"search {clean(ref)}: {problem}; `evolve list --server {self.url}` shows all of them"
-            )
-        return self.search(named[0].id)
+        return read(SearchDetail, self._connection.get(path_of(ref)))
 
     def submit(
         self,
@@ -189,33 +170,35 @@ class Client(Results, Administration):
 
     # what happens to a search
 
-    def events(self, search_id: str, after: int = 0, *, patience: float = PATIENCE_SECONDS) -> Iterator[Event]:
+    def events(
+        self, ref: str, after: int = 0, *, follow: bool = True, patience: float = PATIENCE_SECONDS
+    ) -> Iterator[Event]:
         """The history of a search, and then what happens as it happens, until the search is over.
 
         A search that failed may be resumed, so its events do not end; stop reading where you see fit.
 
         Args:
-            search_id: Its id.
+            ref: The search, as for `search`.
             after: Begin after the event with this sequence number.
+            follow: Whether to wait for more after what there is.
             patience: Seconds that the server may be away; the iterator goes on where it was.
         """
-        for batch in self.event_batches(search_id, after, patience=patience):
+        for batch in self.event_batches(ref, after, follow=follow, patience=patience):
             yield from batch
 
     def event_batches(
-        self, search_id: str, after: int = 0, *, patience: float = PATIENCE_SECONDS
+        self, ref: str, after: int = 0, *, follow: bool = True, patience: float = PATIENCE_SECONDS
     ) -> Iterator[list[Event]]:
         """The same in batches, as they arrive."""
-        for batch in EventStream(self._connection, path_of(search_id), after, patience).batches():
+        stream = EventStream(self._connection, path_of(ref), after, follow=follow, patience=patience)
+        for batch in stream.batches():
             yield [read(Event, event) for event in batch]
 
-    def wait(
-        self, search_id: str, timeout: float | None = None, *, patience: float = PATIENCE_SECONDS
-    ) -> SearchDetail:
+    def wait(self, ref: str, timeout: float | None = None, *, patience: float = PATIENCE_SECONDS) -> SearchDetail:
         """Wait until a search is completed, cancelled or has failed.
 
         Args:
-            search_id: Its id.
+            ref: The search, as for `search`.
             timeout: Seconds to wait at most; for ever unless given. The search is then returned as it stands.
             patience: Seconds that the server may be away.
         """
@@ -223,7 +206,7 @@ class Client(Results, Administration):
         seen = time.monotonic()
         while True:
             try:
-                search = self.search(search_id)
+                search = self.search(ref)
             except ServiceError as error:
                 if not passes(error) or time.monotonic() - seen > patience:
                     raise

@@ -81,19 +81,27 @@ class EventStream:
         connection: To the server.
         path: Of the search.
         after: Begin after the event with this sequence number.
+        follow: Whether to wait for more after what there is.
         patience: Seconds that the server may be away.
     """
 
     def __init__(
-        self, connection: Connection, path: str, after: int = 0, patience: float = PATIENCE_SECONDS
+        self,
+        connection: Connection,
+        path: str,
+        after: int = 0,
+        *,
+        follow: bool = True,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._connection = connection
         self._path = path
         self._patience = patience
+        self._follow = follow
         self.position = after
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """What there is and what comes, as it arrives, until nothing can happen to the search any more.
+        """What there is and, if it is followed, what comes, until nothing can happen to the search any more.
 
         Raises:
             ServiceAway: The server was away for too long.
@@ -104,7 +112,7 @@ class EventStream:
             before = self.position
             try:
                 yield from self._read()
-                if self._is_over():
+                if not self._follow or self._is_over():
                     return
                 error = None  # the server was stopped in order, and is hopefully started again
             except ServiceError as failure:
@@ -122,7 +130,10 @@ class EventStream:
 
     def _read(self) -> Iterator[list[dict[str, Any]]]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.position)}
-        with self._connection.stream(f"{self._path}/events", headers=headers, silence=SILENCE_SECONDS) as response:
+        params = None if self._follow else {"follow": False}
+        with self._connection.stream(
+            f"{self._path}/events", params=params, headers=headers, silence=SILENCE_SECONDS
+        ) as response:
             parser = StreamParser()
             for chunk in response.iter_bytes():
                 batch = [event for event in map(_content, parser.feed(chunk)) if event is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -15,13 +16,13 @@ class Results:
 
     _connection: Connection
 
-    def generations(self, search_id: str) -> Page[Generation]:
+    def generations(self, ref: str) -> Page[Generation]:
         """The generations of a search, in their order."""
-        return read_page(Generation, self._connection.get(f"{path_of(search_id)}/generations"))
+        return read_page(Generation, self._connection.get(f"{path_of(ref)}/generations"))
 
     def individuals(
         self,
-        search_id: str,
+        ref: str,
         *,
         sort: str | None = None,
         states: Collection[str] | None = None,
@@ -33,7 +34,7 @@ class Results:
         """A page of individuals, by number unless `sort` says otherwise.
 
         Args:
-            search_id: Their search.
+            ref: Their search, as for `Client.search`; so in every method here.
             sort: `number`, `-number`, `fitness` or `-fitness`.
             states: Only those in one of these.
             generation: Only those of this one.
@@ -47,36 +48,40 @@ class Results:
             "generation": generation,
             "failure": failure,
         }
-        path = f"{path_of(search_id)}/individuals"
+        path = f"{path_of(ref)}/individuals"
         return read_page(Individual, self._connection.get(path, **given, limit=limit, offset=offset))
 
-    def individual(self, search_id: str, number: int) -> IndividualDetail:
+    def individual(self, ref: str, number: int) -> IndividualDetail:
         """An individual with its genome, lineage, attempts and epoch curves."""
-        return read(IndividualDetail, self._connection.get(f"{path_of(search_id)}/individuals/{number}"))
+        return read(IndividualDetail, self._connection.get(f"{path_of(ref)}/individuals/{number}"))
 
-    def best(self, search_id: str) -> Best:
+    def best(self, ref: str) -> Best:
         """The fittest individual as a configuration to train with."""
-        return read(Best, self._connection.get(f"{path_of(search_id)}/best", format="json"))
+        return read(Best, self._connection.get(f"{path_of(ref)}/best", format="json"))
 
-    def best_yaml(self, search_id: str, *, stock: bool = False) -> str:
+    def best_yaml(self, ref: str, *, stock: bool = False) -> str:
         """The same as YAML for `evolve train --params`; with `stock`, only what `yolo train cfg=` knows of it."""
         params = {"format": "yaml", "stock": stock}
-        return self._connection.request("GET", f"{path_of(search_id)}/best", params=params).text
+        return self._connection.request("GET", f"{path_of(ref)}/best", params=params).text
 
-    def weights(self, search_id: str, to: str | Path) -> Path:
+    def weights(self, ref: str, to: str | Path) -> Path:
         """Download the weights of the fittest individual to a file, or into a folder."""
-        return self._download(search_id, "best/weights", to, "pt", "weights")
+        return self._download(ref, "best/weights", to, "pt", "weights")
 
-    def report(self, search_id: str, to: str | Path) -> Path:
+    def report(self, ref: str, to: str | Path) -> Path:
         """Download the report, one HTML file, to a file or into a folder."""
-        return self._download(search_id, "report", to, "html", "report")
+        return self._download(ref, "report", to, "html", "report")
 
-    def _download(self, search_id: str, what: str, to: str | Path, ending: str, name: str) -> Path:
+    def _download(self, ref: str, what: str, to: str | Path, ending: str, name: str) -> Path:
         target = Path(to)
         if target.is_dir():
-            target = target / f"{search_id}.{ending}"
-        return self._connection.download(f"{path_of(search_id)}/{what}", target, name)
+            target = target / f"{_file_name(ref)}.{ending}"
+        return self._connection.download(f"{path_of(ref)}/{what}", target, name)
 
-    def compare(self, search_ids: Sequence[str]) -> Comparison:
+    def compare(self, refs: Sequence[str]) -> Comparison:
         """Searches side by side."""
-        return read(Comparison, self._connection.get("/compare", ids=",".join(search_ids)))
+        return read(Comparison, self._connection.get("/compare", ids=",".join(refs)))
+
+
+def _file_name(ref: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", ref).lstrip(".") or "search"
