@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from evolve.exceptions import (
 )
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import EventKind, Ledger, Registry, Request, SearchState, Standing, Transaction, observer_of
+from evolve.ledger.database import LOCK_SECONDS
 from evolve.ledger.models import api_keys, metadata
 from evolve.ledger.models import searches as searches_table
 from evolve.ledger.registry import LONGEST_KEY
@@ -530,3 +532,41 @@ def test_an_unset_priority_is_the_usual_one(ledger: Ledger) -> None:
     with ledger._database.reading() as connection:
         row = connection.execute(select(searches_table.c.managed, searches_table.c.priority)).one()
     assert tuple(row) == (False, 0)
+
+
+# --------------------------------------------------------------------------------------------- one writer at a time
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_that_is_forked_while_a_thread_writes_waits_for_the_database_only(ledger: Ledger) -> None:
+    search_id = create(ledger).id
+    with ledger._database.writing():
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                began = time.monotonic()
+                ledger.advance("child", search_id, 1)
+                status = 0 if time.monotonic() - began < LOCK_SECONDS / 2 else 2
+            finally:
+                os._exit(status)
+        time.sleep(0.2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ledger.cursor("child", search_id) == 1
+
+
+def test_many_threads_that_write_all_get_their_turn(ledger: Ledger) -> None:
+    ids = [create(ledger).id for _ in range(4)]
+
+    def write(number: int) -> float:
+        longest = 0.0
+        for sequence in range(1, 11):
+            began = time.monotonic()
+            ledger.advance(f"observer-{number}", ids[number % 4], sequence)
+            longest = max(longest, time.monotonic() - began)
+        return longest
+
+    with ThreadPoolExecutor(24) as pool:
+        longest = max(pool.map(write, range(24)))
+    assert longest < LOCK_SECONDS / 2  # 0.2 s when nothing else runs
+    assert {ledger.cursor(f"observer-{n}", ids[n % 4]) for n in range(24)} == {10}
