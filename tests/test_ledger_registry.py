@@ -538,9 +538,9 @@ def test_an_unset_priority_is_the_usual_one(ledger: Ledger) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_child_that_is_forked_while_a_thread_writes_waits_for_the_database_only(ledger: Ledger) -> None:
+def test_child_that_is_forked_while_a_thread_is_about_to_write_has_its_own_turn(ledger: Ledger) -> None:
     search_id = create(ledger).id
-    with ledger._database.writing():
+    with ledger._database._turn():
         child = os.fork()
         if child == 0:
             status = 1
@@ -550,8 +550,7 @@ def test_child_that_is_forked_while_a_thread_writes_waits_for_the_database_only(
                 status = 0 if time.monotonic() - began < LOCK_SECONDS / 2 else 2
             finally:
                 os._exit(status)
-        time.sleep(0.2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert ledger.cursor("child", search_id) == 1
 
 
