@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from evolve.ledger.records import SearchRecord
 from evolve.trial import FailureKind
+
+if TYPE_CHECKING:
+    from evolve.ledger.records import SearchRecord
 
 MISSING = "–"  # noqa: RUF001 - an en dash stands where there is no value
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from evolve.cli import detector, inputs, keys, look, run, serve
+from evolve.cli import detector, inputs, keys, look, remote, run, serve
 from evolve.exceptions import EvolveError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ detector.register(app)
 inputs.register(app)
 keys.register(app)
 serve.register(app)
+remote.register(app)
 
 
 def main() -> None:
