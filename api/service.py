@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.auth import Principal
-from api.reach import DEMO, reach
+from api.reach import DEMO, Reached, reach
 from api.schemas.submissions import Submission, is_identifier
 from evolve.environment import describe_environment
 from evolve.exceptions import DataError, Forbidden, InputError, SearchNotFound, StateConflict
@@ -87,9 +87,20 @@ def submit_search(
         InputError: with one line for the first rule that is broken.
         IdempotencyConflict: if the key came with another submission before.
     """
+    return enter_search(ledger, settings, body, reach(ledger, body), principal, idempotency_key)
+
+
+def enter_search(
+    ledger: Ledger,
+    settings: Settings,
+    body: Submission,
+    reached: Reached,
+    principal: Principal,
+    idempotency_key: str | None = None,
+) -> tuple[SearchRecord, bool]:
+    """The second half of `submit_search`, for a submission that was checked by `api.reach.reach`."""
     from evolve.compose import RunOptions
 
-    reached = reach(ledger, body)
     search_id = os.urandom(4).hex()
     directory = settings.home.absolute() / "searches" / search_id
     options: dict[str, Json] = {

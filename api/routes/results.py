@@ -38,7 +38,7 @@ routes = router("results")
 
 MOST_COMPARED = 20
 _Sort = Literal["number", "-number", "fitness", "-fitness"]
-_REPORT_POLICY = (
+REPORT_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'none'"
 )
@@ -130,7 +130,7 @@ async def get_best_weights(principal: Reader, parts: ServiceDep, ref: SearchRef)
 async def get_report(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Show the report of a search, a page that needs nothing else."""
     text = await parts.threads.heavy(views.report, parts.ledger, ref)
-    return Response(text, 200, {"Content-Security-Policy": _REPORT_POLICY}, "text/html; charset=utf-8")
+    return Response(text, 200, {"Content-Security-Policy": REPORT_POLICY}, "text/html; charset=utf-8")
 
 
 @routes.get("/compare", response_model=Comparison, responses=problems(404))

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Header, Query, Response
 
 from api import service, views
-from api.auth import Principal
 from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts
 from api.documents import Document
+from api.reach import Reached, reach
 from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, problems, router
 from api.schemas.answers import CheckedSubmission, Page, SearchDetail, SearchSummary
 from api.schemas.submissions import PriorityChange, Submission
@@ -51,18 +51,19 @@ async def submit_search(
     principal: Submitter, parts: ServiceDep, document: DocumentDep, idempotency_key: _IdempotencyKey = None
 ) -> Response:
     """Submit a search; it waits in the queue until there is room for it."""
-    record, created = await parts.threads.write(_submit, parts, document, principal, idempotency_key)
+    body, reached = await parts.threads.judge(_read, parts, document)
+    record, created = await parts.threads.write(
+        service.enter_search, parts.ledger, parts.settings, body, reached, principal, idempotency_key
+    )
     if created:
         parts.supervisor.poke()
     headers = {"Location": f"/api/v1/searches/{record.id}"} | ({} if created else {REPLAYED: "true"})
     return answer(views.search_summary(record), 201 if created else 200, headers)
 
 
-def _submit(
-    parts: Service, document: Document, principal: Principal, idempotency_key: str | None
-) -> tuple[SearchRecord, bool]:
+def _read(parts: Service, document: Document) -> tuple[Submission, Reached]:
     body = document.read(Submission)
-    return service.submit_search(parts.ledger, parts.settings, body, principal, idempotency_key)
+    return body, reach(parts.ledger, body)
 
 
 @routes.post(
@@ -73,7 +74,7 @@ def _submit(
 )
 async def check_submission(principal: Reader, parts: ServiceDep, document: DocumentDep) -> Response:
     """Check a submission, and show the search space with everything filled in; nothing is entered."""
-    return answer(await parts.threads.read(_check, parts, document))
+    return answer(await parts.threads.judge(_check, parts, document))
 
 
 def _check(parts: Service, document: Document) -> dict[str, object]:

@@ -7,15 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from evolve.space.validation import show
+from evolve.space.validation import Part, show
 from evolve.yaml_io import MAX_BYTES
 
 MAX_NAME = 100
@@ -52,10 +50,8 @@ Hours: TypeAlias = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Priority: TypeAlias = Annotated[int, Field(ge=-100, le=100)]
 
 
-class Strict(BaseModel):
+class Strict(Part):
     """A document that comes in: no unknown key, no conversion of types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Budget(Strict):
