@@ -41,6 +41,7 @@ class Settings(EnvironmentSettings):
         home: `EVOLVE_HOME`, the folder of ledger, data views, trials and the MLflow store.
         database_url: `EVOLVE_DATABASE_URL`; SQLite in `home` unless set.
         mlflow_tracking_uri: `MLFLOW_TRACKING_URI`; an SQLite store in `home` unless set.
+        mlflow_url: `EVOLVE_MLFLOW_URL`; where browsers find MLflow's pages, if not at the address of its server.
         min_free_gb: `EVOLVE_MIN_FREE_GB`; a search pauses while the disk has less room than this.
         webhook_allow: `EVOLVE_WEBHOOK_ALLOW`; hosts, addresses and networks, with commas between them, that
             webhooks may be delivered to although they are not public.
@@ -52,6 +53,7 @@ class Settings(EnvironmentSettings):
     home: Path = Path(".evolve")
     database_url: str = ""
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
     min_free_gb: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     webhook_allow: str = ""
 

@@ -40,7 +40,7 @@ class Actions:
                 link("Weights", self._download("weights"), "ev-button ev-button-link", download=""),
             ]
             link("Report", self._download("report"), "ev-button ev-button-link", new_tab=True)
-            if view.site.mlflow_is_there:
+            if view.site.mlflow_pages:
                 link("MLflow", self._download("mlflow"), "ev-button ev-button-link", new_tab=True)
             if self._own:
                 self._pause = button("Pause", self._ask_to_pause)
@@ -52,7 +52,13 @@ class Actions:
     def show(self, record: SearchRecord) -> None:
         """Offer what the state of the search allows."""
         over = record.state.is_over
-        shown = (record.best_individual is not None, can_pause(record), can_resume(record), not over, not is_driven(record))
+        shown = (
+            record.best_individual is not None,
+            can_pause(record),
+            can_resume(record),
+            not over,
+            not is_driven(record),
+        )
         if shown == self._shown:
             return
         self._shown = shown

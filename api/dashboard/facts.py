@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from evolve.fitness import DEFAULT_METRIC, Fitness
-from evolve.formatting import duration, fitness_label
+from evolve.formatting import duration, fitness_label, gain_text, number
 from evolve.importance import Genes
 from evolve.ledger.records import Request, SearchRecord, SearchState
 from evolve.searches import is_driven
@@ -123,6 +123,13 @@ def can_pause(search: SearchRecord) -> bool:
     """Whether `pause` would change anything."""
     open_states = (SearchState.CREATED, SearchState.RUNNING, SearchState.INTERRUPTED)
     return search.request is None and search.state in open_states
+
+
+def split_gain(fitness: float | None, default: float | None) -> tuple[str, str]:
+    """The gain over the default, and apart from it what it is in percent."""
+    words, _, share = gain_text(fitness, default).partition(" ")
+    beside = f"default {number(default)}"
+    return words, f"{share.strip('()')}, {beside}" if share else beside
 
 
 def _section(search: SearchRecord, name: str) -> Mapping[str, Any]:

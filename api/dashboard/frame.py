@@ -136,7 +136,9 @@ def _theme_choice(switch: theme.ThemeSwitch) -> None:
 
 def _signed_in(principal: Principal) -> None:
     if principal.key_id is None:
-        text("span", "local", "ev-who", title="The service has no keys: whoever is at this machine may do everything")
+        text(
+            "span", "local", "ev-who", title="The service has no keys: whoever is at this machine may do everything"
+        )
         return
     with block("form", "ev-logout", method="post", action="/logout"):
         text("span", principal.scopes[-1] if principal.scopes else "", "ev-who", title=f"key {principal.key_id}")

@@ -196,7 +196,9 @@ class LiveSearch:
         for row in rows:
             key = (row.individual, row.attempt)
             if key not in self._curves and row.started_at is not None:
-                epochs = [each for each in self._ledger.epochs(self._id, row.individual) if each.attempt == row.attempt]
+                epochs = [
+                    each for each in self._ledger.epochs(self._id, row.individual) if each.attempt == row.attempt
+                ]
                 values = ((each.epoch, value_of(fitness, each.metrics)) for each in epochs)
                 self._curves[key] = [(epoch, value) for epoch, value in values if value is not None]
             curve = tuple(sorted(dict(self._curves.get(key, [])).items()))

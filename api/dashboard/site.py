@@ -14,6 +14,7 @@ from nicegui import context
 from api.dashboard.live import LiveSearches
 from api.dashboard.session import Sessions
 from api.options import ServiceOptions
+from evolve.tracking.store import is_server
 
 if TYPE_CHECKING:
     from api.deps import Service, SupervisorLike
@@ -64,7 +65,9 @@ class Site:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(function, *args, **keywords))
 
-    async def shared(self, key: object, seconds: float, function: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
+    async def shared(
+        self, key: object, seconds: float, function: Callable[P, T], *args: P.args, **keywords: P.kwargs
+    ) -> T:
         """As `run`, but one answer for all who ask the same within some seconds.
 
         Args:
@@ -85,9 +88,13 @@ class Site:
         return cast("T", await asyncio.shield(answer))
 
     @property
-    def mlflow_is_there(self) -> bool:
-        """Whether there are pages of MLflow to link to."""
-        return self.options.mlflow_port is not None or self.settings.tracking_uri.startswith(("http://", "https://"))
+    def mlflow_pages(self) -> str:
+        """Where a browser finds MLflow's pages; empty if nowhere."""
+        if self.settings.mlflow_url:
+            return self.settings.mlflow_url.rstrip("/")
+        if self.options.mlflow_port is not None:
+            return f"http://127.0.0.1:{self.options.mlflow_port}"
+        return self.settings.tracking_uri.rstrip("/") if is_server(self.settings.tracking_uri) else ""
 
     def close(self) -> None:
         """Let the threads go."""

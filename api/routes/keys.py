@@ -7,13 +7,12 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from api import views
-from api.auth import make_key
 from api.deps import Admin, DocumentDep, Service, ServiceDep, accepts
 from api.documents import Document
+from api.keyring import create_key as create_key_of
 from api.routes.common import NEEDS_BODY, answer, problems, router
 from api.schemas.answers import CreatedKey, KeySummary, Page
 from api.schemas.requests import NewKey
-from evolve.exceptions import StateConflict
 
 routes = router("keys")
 
@@ -43,13 +42,8 @@ async def create_key(principal: Admin, parts: ServiceDep, document: DocumentDep)
 
 def _create(parts: Service, document: Document) -> views.View:
     body = document.read(NewKey)
-    if body.scope != "admin" and not parts.ledger.registry.has_keys():
-        raise StateConflict(
-            f"scope: the first key must have the scope admin, since nobody gets in without a key from then on, "
-            f"but got {body.scope}; make an admin's key first"
-        )
-    new, token = make_key(body.name, [body.scope])
-    return views.key(parts.ledger.registry.add_key(**new)) | {"key": token}
+    record, token = create_key_of(parts.ledger.registry, body.name, body.scope)
+    return views.key(record) | {"key": token}
 
 
 @routes.delete("/keys/{id}", status_code=204, responses=problems(404))

@@ -76,12 +76,13 @@ def upright(name: str = "", *, kind: str = "value", small: bool = False, **more:
 def legend(names: Iterable[str]) -> Options:
     """A legend above the figure, at its right."""
     return {
-        "data": list(names),
+        "data": [{"name": name} for name in names],
         "top": 0,
         "right": 8,
         "type": "scroll",
-        "itemWidth": 16,
-        "itemHeight": 8,
+        "icon": "roundRect",
+        "itemWidth": 14,
+        "itemHeight": 5,
         "textStyle": {"color": "@muted", "fontSize": NORMAL},
         "inactiveColor": "@faint",
         "pageIconColor": "@muted",
@@ -89,7 +90,9 @@ def legend(names: Iterable[str]) -> Options:
     }
 
 
-def line(name: str, points: Sequence[Sequence[float | None]], color: str, *, width: float = 2, **more: Any) -> Options:
+def line(
+    name: str, points: Sequence[Sequence[float | None]], color: str, *, width: float = 2, **more: Any
+) -> Options:
     """A line without dots."""
     made: Options = {
         "id": name,
@@ -110,9 +113,12 @@ def short(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
-def rounded(low: float, high: float, *, margin: float = 0.06) -> tuple[float, float]:
-    """Bounds of an axis, a little wider than what lies between, at round numbers."""
-    span = high - low or abs(high) or 1.0
-    step: float = 10.0 ** math.floor(math.log10(span)) / 10
-    low, high = low - margin * span, high + margin * span
-    return float(f"{math.floor(low / step) * step:.6g}"), float(f"{math.ceil(high / step) * step:.6g}")
+def rounded(low: float, high: float, steps: int = 5) -> Options:
+    """`min`, `max` and `interval` of an axis around what lies between, all of them round numbers."""
+    span = high - low or abs(high) * 0.1 or 1.0
+    rough = span / steps
+    power: float = 10.0 ** math.floor(math.log10(rough))
+    interval = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    lowest, highest = math.floor(low / interval), math.ceil(high / interval)
+    made = {"min": lowest * interval, "max": max(highest, lowest + 1) * interval, "interval": interval}
+    return {name: float(f"{value:.8g}") for name, value in made.items()}

@@ -48,7 +48,9 @@ def over_hours(
         gpu: Whether to count GPU time; the time of trials otherwise.
     """
     fitness = {each.number: each.fitness for each in individuals}
-    ended = sorted((each for each in times if each.finished_at is not None), key=lambda each: each.finished_at or 0.0)
+    ended = sorted(
+        (each for each in times if each.finished_at is not None), key=lambda each: each.finished_at or 0.0
+    )
     spent = 0.0
     steps: list[tuple[float, float | None]] = []
     for each in ended:
@@ -57,15 +59,14 @@ def over_hours(
     return _improvements(steps)
 
 
-def race_figure(races: Sequence[Race], x: str, metric: str) -> Options:
+def race_figure(races: Sequence[Race], x: str) -> Options:
     """A line for each search; it ends where the search stands."""
     values = [value for race in races for _, value in race.points]
     made = figure()
-    low, high = rounded(min(values), max(values)) if values else (0.0, 1.0)
     made["legend"] = legend([race.name for race in races])
     made["tooltip"] = tooltip("shared", "axis")
     made["xAxis"] = axis(x, min=0, max="dataMax")
-    made["yAxis"] = upright(metric, min=low, max=high, scale=True)
+    made["yAxis"] = upright() | (rounded(min(values), max(values)) if values else {})
     made["series"] = [_line(race) for race in races]
     return made
 
@@ -97,4 +98,3 @@ def _improvements(steps: Sequence[tuple[float, float | None]]) -> list[tuple[flo
     if found and best is not None and steps[-1][0] > found[-1][0]:
         found.append((steps[-1][0], best))
     return found[-_STEPS:]
-

@@ -25,15 +25,14 @@ class Curve:
     reference: bool = False
 
 
-def epoch_figure(curves: Sequence[Curve], metric: str) -> Options:
+def epoch_figure(curves: Sequence[Curve]) -> Options:
     """Curves over the epochs; those to compare with are thin."""
     made = figure()
     values = [value for curve in curves for _, value in curve.points]
-    low, high = rounded(min(values), max(values)) if values else (0.0, 1.0)
     made["legend"] = legend([curve.name for curve in curves])
     made["tooltip"] = tooltip("shared", "axis")
     made["xAxis"] = axis("epoch", minInterval=1, min="dataMin", max="dataMax")
-    made["yAxis"] = upright(metric, min=low, max=high, scale=True)
+    made["yAxis"] = upright() | (rounded(min(values), max(values)) if values else {})
     own = 0
     for curve in curves:
         points = [(epoch, short(value)) for epoch, value in curve.points]

@@ -38,21 +38,24 @@ def fitness_figure(
         metric: What the fitness is called.
     """
     shown = sample(individuals, DOTS)
-    low, high = rounded(*fitness_range(shown, default)) if shown else (0.0, 1.0)
+    bounds = rounded(*_range(shown, default))
+    low, high = bounds["min"], bounds["max"]
     rows = [row for row in summaries if row.mean is not None]
     made = figure()
     made["legend"] = legend([_SO_FAR, _BEST, _MEAN, _SPREAD, "individuals"])
+    made["legend"]["data"][-1] = {"name": "individuals", "icon": "circle"}
+    made["legend"]["data"][-2] = {"name": _SPREAD, "icon": "rect"}
     made["tooltip"] = tooltip("individual")
     last = max((each.generation for each in individuals), default=0) + 1
     made["xAxis"] = axis("generation", min=0, max=last, minInterval=1)
-    made["yAxis"] = upright(metric, min=low, max=high, scale=True)
+    made["yAxis"] = upright() | bounds
     floor = low + 0.02 * (high - low)
     made["series"] = [
         *_spread(rows),
         _dots(shown, population, best, floor),
         _failed(individuals, population, floor),
         line(_MEAN, [(row.generation + 0.5, short(row.mean)) for row in rows], "@mean", z=4),
-        line(_BEST, [(row.generation + 0.5, short(row.best)) for row in rows], "@best", width=1.5, dash="dotted", z=4),
+        _faint(line(_BEST, [(row.generation + 0.5, short(row.best)) for row in rows], "@best", width=1.4, z=4)),
         _so_far(individuals, population, default, last),
     ]
     return made
@@ -68,6 +71,10 @@ def fitness_meta(individuals: Sequence[IndividualRecord], metric: str) -> dict[s
     return {"metric": metric, "failures": failures}
 
 
+def _range(shown: Sequence[IndividualRecord], default: float | None) -> tuple[float, float]:
+    return fitness_range(shown, default) if shown else (0.0, 1.0)
+
+
 def _place(individual: IndividualRecord, population: int) -> float:
     """Within its generation by birth."""
     return round(individual.generation + (individual.number % population + 0.5) / population, 4)
@@ -76,10 +83,13 @@ def _place(individual: IndividualRecord, population: int) -> float:
 def _dots(shown: Sequence[IndividualRecord], population: int, best: int | None, floor: float) -> Options:
     def dot(each: IndividualRecord) -> Any:
         fitness = each.fitness or 0.0
-        place = [_place(each, population), short(max(fitness, floor)), each.number, each.generation]
-        if each.number != best:
-            return place
-        return {"value": place, "symbol": "diamond", "symbolSize": 15, "itemStyle": {"color": "@best", "opacity": 1}}
+        value = [_place(each, population), short(max(fitness, floor)), each.number, each.generation, short(fitness)]
+        if each.number == best:
+            style = {"color": "@best", "opacity": 1}
+            return {"value": value, "symbol": "diamond", "symbolSize": 15, "itemStyle": style}
+        if fitness < floor:  # it lies below what the axis shows
+            return {"value": value, "symbol": "triangle", "symbolRotate": 180, "symbolSize": 6}
+        return value
 
     return {
         "id": "individuals",
@@ -116,8 +126,16 @@ def _spread(rows: Sequence[GenerationSummary]) -> list[Options]:
     hidden = {"lineStyle": {"opacity": 0}, "stack": "spread", "stackStrategy": "all", "silent": True, "z": 1}
     return [
         line("_lower", lower, "@mean") | hidden,
-        line(_SPREAD, width, "@mean") | hidden | {"areaStyle": {"color": "@band", "opacity": 1}},
+        line(_SPREAD, width, "@mean")
+        | hidden
+        | {"areaStyle": {"color": "@band", "opacity": 1}, "itemStyle": {"color": "@band"}},
     ]
+
+
+def _faint(series: Options) -> Options:
+    for style in ("lineStyle", "itemStyle"):
+        series[style]["opacity"] = 0.55
+    return series
 
 
 def _so_far(

@@ -30,7 +30,9 @@ def parallel_figure(genes: Mapping[str, Gene], individuals: Sequence[IndividualR
     scores = [each.fitness or 0.0 for each in shown]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     axes = [_parallel_axis(index, name, gene) for index, (name, gene) in enumerate(genes.items())]
-    axes.append({"dim": len(genes), "name": metric, "min": short(low), "max": short(high if high > low else low + 1)})
+    axes.append(
+        {"dim": len(genes), "name": metric, "min": short(low), "max": short(high if high > low else low + 1)}
+    )
     rows = [[*(_placed(gene, each.params.get(name)) for name, gene in genes.items()), short(score)]
             for each, score in zip(shown, scores, strict=True)]  # fmt: skip
     return {

@@ -27,11 +27,11 @@ const FUNCTIONS = {
     const lines = item.data?.tip ?? [];
     return lines.length ? tipped(escaped(lines[0]), lines.slice(1).map(escaped)) : "";
   },
-  // a dot [x, fitness, individual, generation]
+  // a dot [x, y, individual, generation, fitness]
   individual: (meta) => (item) => {
-    const [, fitness, number, generation] = item.value;
-    const verdict = meta.failures?.[number] ?? `${escaped(meta.metric)} ${Number(fitness).toFixed(4)}`;
-    return tipped(`individual ${plain(number)}`, [`generation ${plain(generation)}`, meta.failures?.[number] ? escaped(verdict) : verdict]);
+    const [, , number, generation, fitness] = item.value;
+    const verdict = meta.failures?.[number] ?? `${meta.metric} ${Number(fitness).toFixed(4)}`;
+    return tipped(`individual ${plain(number)}`, [`generation ${plain(generation)}`, escaped(verdict)]);
   },
   // all series at one place of the horizontal axis
   shared: (meta) => (items) => {

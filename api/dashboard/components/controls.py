@@ -52,7 +52,9 @@ def banner(message: str, kind: Literal["error", "warning", "note"] = "error") ->
 
 def spoken(message: str, kind: Literal["positive", "negative", "info"] = "info") -> None:
     """A short message that goes away by itself."""
-    ui.notify(clean(message), type=kind, position="bottom", multi_line=True, timeout=6000 if kind == "negative" else 3000)
+    ui.notify(
+        clean(message), type=kind, position="bottom", multi_line=True, timeout=6000 if kind == "negative" else 3000
+    )
 
 
 async def confirmed(question: str, consequence: str, action: str, *, danger: bool = False) -> bool:

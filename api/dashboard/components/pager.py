@@ -36,7 +36,9 @@ class Pager:
         """
         self._page = page
         first, last = page * self._size + 1, min(amount, (page + 1) * self._size)
-        shown = f"{first:,} to {last:,} of {amount:,} {self._what}" if first <= amount else f"{amount:,} {self._what}"
+        shown = (
+            f"{first:,} to {last:,} of {amount:,} {self._what}" if first <= amount else f"{amount:,} {self._what}"
+        )
         if self._text.text != shown:
             self._text.text = shown
         for control, enabled in ((self._previous, page > 0), (self._next, last < amount)):

@@ -38,6 +38,7 @@ export default {
                 @change="$emit('choose', row.key, $event.target.checked)">
             </td>
             <td v-for="(cell, index) in row.cells" :data-label="columns[index]?.label" :class="classes(cell, columns[index])" :title="cell?.note">
+              <span v-if="cell?.swatch" class="ev-key" aria-hidden="true" :style="{ background: 'var(--series' + Number(cell.swatch) + ')' }"></span>
               <a v-if="cell?.href" :href="link(cell.href)">{{ cell.text }}</a>
               <template v-else-if="cell?.bar !== undefined">
                 <span class="ev-bar" aria-hidden="true"><span :style="{ width: width(cell.bar) }" :class="cell.tone ? 'fill-' + cell.tone : null"></span></span>

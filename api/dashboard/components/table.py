@@ -12,9 +12,7 @@ from evolve.formatting import clean, finite
 Cell: TypeAlias = str | dict[str, Any]
 
 
-def column(
-    label: str, sort: str = "", *, end: bool = False, wide: bool = False, note: str = ""
-) -> dict[str, Any]:
+def column(label: str, sort: str = "", *, end: bool = False, wide: bool = False, note: str = "") -> dict[str, Any]:
     """A column.
 
     Args:

@@ -88,4 +88,3 @@ def _refused(reason: str, target: str) -> Response:
 def _local(target: str) -> str:
     """Where to go after signing in: only ever a page of ours."""
     return target if _LOCAL_PATH.fullmatch(target) else "/"
-

@@ -78,7 +78,9 @@ class _Page:
                 with block(classes="ev-meta"):
                     text("span", record.id, "mono")
                     model, data = record.document.get("model"), record.options.get("data")
-                    text("span", f"{model or record.objective} on {data or record.document.get('data') or 'no data'}")
+                    text(
+                        "span", f"{model or record.objective} on {data or record.document.get('data') or 'no data'}"
+                    )
                     text("span", f"submitted {_moment(record.created_at)}")
                     if record.priority:
                         text("span", f"priority {record.priority}")

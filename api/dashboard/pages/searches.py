@@ -119,7 +119,9 @@ class _List:
 
     def _filters(self) -> None:
         with block(classes="ev-filters", role="search"):
-            sought = ui.input("Search by name or id", value=self._wish.text).props("outlined dense clearable debounce=250")
+            sought = ui.input("Search by name or id", value=self._wish.text).props(
+                "outlined dense clearable debounce=250"
+            )
             sought.classes("ev-grow")
             sought.on_value_change(lambda event: self._change(text=str(event.value or "")[:_MOST_TEXT], page=0))
             names = {key: "All states" if key == "all" else key for key in FILTERS}
@@ -167,7 +169,9 @@ class _List:
         self._empty, self._table = True, None
         self._place.clear()
         with self._place:
-            advice = "It appears here as soon as it is submitted, from this page, with `evolve submit`, or over the API."
+            advice = (
+                "It appears here as soon as it is submitted, from this page, with `evolve submit`, or over the API."
+            )
             with empty("No search yet", advice):
                 if self._principal.may("submit"):
                     link("Submit the first one", "/submit", "ev-button ev-strong ev-button-link")
@@ -240,4 +244,3 @@ def age(seconds: float) -> str:
 
 def _gpus(amount: float) -> str:
     return f"{amount:g} GPUs" if amount else "no GPU"
-

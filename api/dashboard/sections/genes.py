@@ -38,11 +38,14 @@ class GenesSection(Section):
                 self._explained = text("p", "", "ev-caption")
             self._unclear = empty("Being reckoned …")
             self._bars = Chart("How much of the fitness each gene explains by itself", classes="ev-bars")
+            self._bars.set_visibility(False)
         with block("section", "ev-card", aria_label="All genes together"):
             with block(classes="ev-card-head"):
                 text("h2", "All genes together")
                 text("p", "A line is an individual, darker the fitter; drag along an axis to select.", "ev-caption")
-            with block(classes="ev-scroll", tabindex=0, role="region", aria_label="Parallel coordinates") as self._wide:
+            with block(
+                classes="ev-scroll", tabindex=0, role="region", aria_label="Parallel coordinates"
+            ) as self._wide:
                 self._parallel = Chart("All genes and the fitness side by side, a line for each individual")
         with block("section", "ev-card", aria_label="Genes over generations"):
             with block(classes="ev-card-head"):
@@ -61,8 +64,11 @@ class GenesSection(Section):
         if self._drawn >= 0 and time.monotonic() - self._drawn_at < _SECONDS and not snapshot.record.state.is_over:
             return
         self._drawn, self._drawn_at = snapshot.record.evaluated, time.monotonic()
-        await self._judge(snapshot)
         self._draw()
+        before = list(self._chosen())
+        await self._judge(snapshot)
+        if list(self._chosen()) != before:  # the most important ones come first
+            self._draw()
 
     async def _judge(self, snapshot: Snapshot) -> None:
         scored = sum(each.fitness is not None for each in snapshot.individuals)
@@ -111,7 +117,9 @@ class GenesSection(Section):
                 for name in genes:
                     self._figures[name] = self._small(name)
         for name, figure in self._figures.items():
-            figure.show(distribution_figure(name, genes[name], individuals, best=record.best_individual), shape=name)
+            figure.show(
+                distribution_figure(name, genes[name], individuals, best=record.best_individual), shape=name
+            )
 
     def _small(self, name: str) -> Chart:
         with block():
@@ -121,7 +129,9 @@ class GenesSection(Section):
                 with block("p", "ev-keys"):
                     for index, choice in enumerate(choices):
                         with block("span"):
-                            block("span", "ev-key", aria_hidden="true").style(f"background: var(--series{index % 8 + 1})")
+                            block("span", "ev-key", aria_hidden="true").style(
+                                f"background: var(--series{index % 8 + 1})"
+                            )
                             text("span", choice)
             return Chart(f"Values of {name} over the generations", href=self.view.individuals, classes="ev-gene")
 

@@ -30,7 +30,9 @@ class Lineage(Section):
             with block("section", "ev-card", aria_label="Lineage of the best"):
                 with block(classes="ev-card-head"):
                     self._title = text("h2", "Where the best came from")
-                    text("p", "From left to right; a thick line from the parent that gave most genes.", "ev-caption")
+                    text(
+                        "p", "From left to right; a thick line from the parent that gave most genes.", "ev-caption"
+                    )
                 self._chart = Chart("The best individual and its ancestors", classes="ev-tall")
             with block("section", "ev-card", aria_label="Genes of the best"):
                 text("h2", "The best configuration")

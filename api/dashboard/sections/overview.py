@@ -15,12 +15,13 @@ from api.dashboard.facts import (
     metric_of,
     population_of,
     progress_of,
+    split_gain,
     state_words,
     total_of,
 )
 from api.dashboard.live import News, RunningTrial, Snapshot
 from api.dashboard.sections.base import Section
-from evolve.formatting import duration, failure_label, gain, gain_text, number
+from evolve.formatting import duration, failure_label, gain, number
 from evolve.ledger.records import SearchRecord, SearchState
 from evolve.overview import generations
 
@@ -33,7 +34,9 @@ class Overview(Section):
     def build(self, snapshot: Snapshot) -> None:
         """Lay out the elements."""
         metric = metric_of(snapshot.record)
-        with block("div", "ev-progress", role="progressbar", aria_label="Progress", aria_valuemin=0, aria_valuemax=100):
+        with block(
+            "div", "ev-progress", role="progressbar", aria_label="Progress", aria_valuemin=0, aria_valuemax=100
+        ):
             self._bar = block()
         self._progress = self._bar.parent_slot.parent if self._bar.parent_slot else self._bar
         self._tiles = Tiles("The search at a glance")
@@ -86,7 +89,6 @@ class Overview(Section):
         improvement = gain(record.best_fitness, record.default_fitness)
         running = sum(trial.started_at is not None for trial in snapshot.running)
         allotted = f"{record.allotment} granted" if record.allotment is not None else state_words(record)
-        default = f"default {number(record.default_fitness)}"
         spent = record.gpu_seconds / HOUR
         tiles = [
             ("Evaluated", f"{record.evaluated:,}" + (f" / {total:,}" if total else ""), _to_go(snapshot)),
@@ -95,7 +97,7 @@ class Overview(Section):
                 number(record.best_fitness),
                 f"individual {record.best_individual}" if record.best_individual is not None else "none yet",
             ),
-            ("Gain over the default", gain_text(record.best_fitness, record.default_fitness), default),
+            ("Gain over the default", *split_gain(record.best_fitness, record.default_fitness)),
             ("Trials running", str(running), allotted),
             (
                 "Cost",
@@ -166,7 +168,11 @@ class Overview(Section):
         with self._news:
             for each in news:
                 with block("li"):
-                    text("span", failure_label(each.kind) if each.kind else "notice", f"ev-mark mark-{'failed' if each.kind else 'waiting'}")
+                    text(
+                        "span",
+                        failure_label(each.kind) if each.kind else "notice",
+                        f"ev-mark mark-{'failed' if each.kind else 'waiting'}",
+                    )
                     who = f"#{each.individual}: " if each.individual is not None else ""
                     text("span", f"{who}{each.text}" + (" (tried again)" if each.retry else ""), "ev-small")
 

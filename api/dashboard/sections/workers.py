@@ -40,7 +40,12 @@ class Workers(Section):
             with block(classes="ev-split"):
                 with block("section", "ev-card", aria_label="Use of workers"):
                     text("h2", "Use")
-                    columns = (column("Worker"), column("Busy"), column("Trials", end=True), column("GPU-hours", end=True))
+                    columns = (
+                        column("Worker"),
+                        column("Busy"),
+                        column("Trials", end=True),
+                        column("GPU-hours", end=True),
+                    )
                     self._use = DataTable("Use of workers", columns)
                 with block("section", "ev-card", aria_label="Cost by generation"):
                     text("h2", "Cost by generation")
