@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -196,6 +196,17 @@ def test_a_signature_holds_for_its_body_and_for_five_minutes() -> None:
     assert not verify(secret, b"body", header.replace("t=1000", "t=1001"), now=1000)
     for forged in ("", "t=1000", "v1=00", header + ",v1=00", header.upper(), "t=²,v1=" + "0" * 64):
         assert not verify(secret, b"body", forged, now=1000)
+
+
+def test_the_documentation_verifies_what_is_sent(receiver: Receiver) -> None:
+    text = (Path(__file__).parents[1] / "docs/webhooks.md").read_text()
+    names: dict[str, Callable[..., bool]] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    deliver(receiver.url, SECRET, ping(), LOOPBACK)
+    [(headers, body)] = receiver.received
+    assert names["genuine"](SECRET, body, headers["X-Evolve-Signature"])
+    assert not names["genuine"](SECRET, body + b" ", headers["X-Evolve-Signature"])
+    assert not names["genuine"](SECRET, b"old", sign(SECRET, b"old", 1000))
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:

@@ -124,6 +124,18 @@ def test_bests_and_the_end_arrive_in_order_and_signed(
     wait_for(lambda: ledger.searches_behind(observer_of(hook.id)) == [])
 
 
+def test_the_same_over_every_database(ledger_url: str, receiver: Receiver) -> None:
+    with Ledger(ledger_url) as ledger:
+        run(ledger, [0.1])
+        hook = register(ledger, receiver)
+        running = WebhookDispatcher(ledger, GUARD).start()
+        run(ledger, [0.2, 0.3])
+        receiver.wait(lambda: len(receiver.taken) == 3)
+        wait_for(lambda: ledger.searches_behind(observer_of(hook.id)) == [])
+        running.stop()
+    assert told(receiver) == [("new_best", 0.2), ("new_best", 0.3), ("search_finished", "completed")]
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
