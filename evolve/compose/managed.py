@@ -76,9 +76,11 @@ def _prepare(keeper: LeaseKeeper, search: SearchRecord, settings: Settings) -> P
 
 def _place(keeper: LeaseKeeper, search: SearchRecord, pool: RunOptions) -> tuple[Dispatcher, float]:
     """The dispatcher on the pool, with as many workers as are granted now."""
-    own = RunOptions.of(search)
     options = replace(
-        pool, objective=own.objective, hang_timeout=own.hang_timeout, workers=max(1, keeper.allotment or 1)
+        pool,
+        objective=search.objective,
+        hang_timeout=RunOptions.of(search).hang_timeout,
+        workers=max(1, keeper.allotment or 1),
     )
     population = SearchSpace.from_document(search.document, f"search {search.id}").search.population
     try:
