@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from evolve.cli import app
 from evolve.client import Client, Event, http
-from evolve.client.watching import event_line, event_records
+from evolve.client.watching import event_line, event_records, search_record
 from evolve.exceptions import EvolveError, InputError, NotFound, ServiceAway, ServiceError
 from evolve.ledger import SearchState
 from ledger_fixtures import live
@@ -186,6 +187,36 @@ def test_a_search_that_has_ended_is_summed_up(
     said = run("watch", search_id).stdout
     assert said.count("completed: all done") == 1
     assert "individual 1, mAP50-95 0.3000" in said
+
+
+def test_a_failure_in_the_past_does_not_end_the_watch(
+    run: Run, submit: Callable[..., str], service: RunningService
+) -> None:
+    search_id = submit()
+    drive(service.ledger, search_id, [0.1], SearchState.FAILED)
+    lease = service.ledger.acquire(search_id)
+    with lease.transaction() as writing:
+        writing.start(resumed=True)
+
+    def go_on() -> None:
+        with lease.transaction() as writing:
+            live(writing, search_id, 1, 0.4)
+        lease.release(SearchState.FAILED, "once more")
+
+    timer = threading.Timer(0.5, go_on)
+    timer.start()
+    said = run("watch", search_id)
+    timer.join()
+    assert "failed: once more" in said.stdout
+    again = run("watch", search_id)
+    assert again.exit_code == said.exit_code == 1
+    assert again.stdout.count("failed: once more") == 1
+
+
+def test_a_state_of_a_newer_server_is_explained(run: Run, submit: Callable[..., str], client: Client) -> None:
+    search = replace(client.search(submit()), state="levitating")
+    with pytest.raises(ServiceError, match="'levitating', which this client does not know"):
+        search_record(search)
 
 
 def test_watch_speaks_json(run: Run, submit: Callable[..., str], service: RunningService) -> None:

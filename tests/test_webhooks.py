@@ -369,6 +369,18 @@ def test_stopping_waits_for_no_slow_receiver_for_long(
     assert time.monotonic() - began < 1.2
 
 
+def test_a_kind_of_another_version_harms_nobody(
+    ledger: Ledger, receivers: Callable[..., Receiver], dispatch: Callable[..., WebhookDispatcher]
+) -> None:
+    odd, good = receivers(), receivers()
+    register(ledger, odd, kinds=("levitation",))
+    register(ledger, good)
+    run(ledger, [0.1])
+    dispatch()
+    good.wait(lambda: len(good.taken) == 2)
+    assert odd.received == []
+
+
 def test_numbers_that_json_does_not_know_become_null(
     ledger: Ledger, receiver: Receiver, dispatch: Callable[..., WebhookDispatcher]
 ) -> None:

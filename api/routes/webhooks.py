@@ -49,7 +49,7 @@ async def add_webhook(principal: Admin, parts: ServiceDep, document: DocumentDep
 def _add(parts: Service, document: Document, principal: Principal) -> View:
     body = document.read(NewWebhook)
     url = check_url(body.url)
-    _guard(parts).addresses(url.host, port_of(url))
+    _guard(parts).addresses(url.raw_host.decode("ascii"), port_of(url))  # as it is resolved at every delivery
     registry = parts.ledger.registry
     if len(registry.webhooks()) >= MOST:
         raise StateConflict(f"webhooks: there may be {MOST} at most, and there are; remove one first")

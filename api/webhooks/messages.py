@@ -69,8 +69,8 @@ class Message:
 
 
 def sources(kinds: Collection[str]) -> set[EventKind]:
-    """The events in which these kinds are to be found."""
-    return {_SOURCES[WebhookKind(kind)] for kind in kinds}
+    """The events in which these kinds are to be found; kinds of another version are in none."""
+    return {source for kind, source in _SOURCES.items() if str(kind) in kinds}
 
 
 def kind_of(event: EventRecord) -> WebhookKind | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from evolve.client.records import Event, Search, SearchDetail
+from evolve.exceptions import ServiceError
 from evolve.fitness import Fitness
 from evolve.formatting import clean, compact, metric_label
 from evolve.ledger.records import EventKind, EventRecord, Request, SearchRecord, SearchState
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from evolve.client.client import Client
     from evolve.progress import ProgressMode
 
+_Kind = TypeVar("_Kind", SearchState, Request)
+
 _KNOWN = frozenset(EventKind)
 _STEPS = frozenset(
     {
@@ -28,6 +31,10 @@ _STEPS = frozenset(
     }
 )
 """Events after which the record of the search is not what it was."""
+
+
+_CLOCK_SECONDS = 0.01
+"""By how much the time of a search's end may differ from that of the event which tells it."""
 
 
 def watch(
@@ -57,7 +64,7 @@ def watch(
             if kinds & _STEPS:
                 search = client.search(search.id)
             progress.handle(search_record(search), list(event_records(batch)))
-            if EventKind.SEARCH_FINISHED in kinds and _is_left(search):
+            if _is_left(search, batch[-1]):
                 break
     finally:
         progress.close()
@@ -75,13 +82,20 @@ def metric_of(search: SearchDetail) -> str:
 def _since(client: Client, search: Search) -> float:
     """From when on events are news: from now on, on the server's clock; of a search that has ended, its end is."""
     if search.has_ended and search.finished_at is not None:
-        return search.finished_at - 1.0
+        return search.finished_at - _CLOCK_SECONDS
     return client.server_time()
 
 
-def _is_left(search: Search) -> bool:
-    """Whether nothing happens unless somebody resumes it; the stream of one that is over ends by itself."""
-    return search.state == SearchState.FAILED or (search.state == SearchState.INTERRUPTED and not search.managed)
+def _is_left(search: Search, last: Event) -> bool:
+    """Whether nothing follows this event unless somebody resumes the search.
+
+    The stream of a search that is over ends by itself; a service goes on with those that it drives.
+    """
+    if last.kind != EventKind.SEARCH_FINISHED:
+        return False
+    if search.state == SearchState.FAILED:
+        return last.at >= (search.finished_at or 0.0) - _CLOCK_SECONDS
+    return search.state == SearchState.INTERRUPTED and not search.managed
 
 
 def search_record(search: Search) -> SearchRecord:
@@ -90,7 +104,7 @@ def search_record(search: Search) -> SearchRecord:
     return SearchRecord(
         id=search.id,
         name=search.name,
-        state=SearchState(search.state),
+        state=_known(SearchState, search.state),
         reason=search.reason,
         document=whole.document if whole else {},
         objective=search.objective,
@@ -101,7 +115,7 @@ def search_record(search: Search) -> SearchRecord:
         created_at=search.created_at,
         started_at=search.started_at,
         finished_at=search.finished_at,
-        request=None if search.request is None else Request(search.request),
+        request=None if search.request is None else _known(Request, search.request),
         owner="the service" if search.leased else None,
         lease_expires=None,
         evaluated=search.evaluated,
@@ -118,6 +132,16 @@ def search_record(search: Search) -> SearchRecord:
         allotment=search.allotment,
         submitted_by=search.submitted_by,
     )
+
+
+def _known(kind: type[_Kind], value: str) -> _Kind:
+    try:
+        return kind(value)
+    except ValueError:
+        raise ServiceError(
+            f"the server says {kind.__name__} {clean(value)!r}, which this client does not know; "
+            "install the same version as the server's"
+        ) from None
 
 
 def event_records(events: Iterable[Event]) -> Iterable[EventRecord]:
