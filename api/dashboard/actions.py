@@ -7,13 +7,14 @@ from functools import partial
 
 from nicegui import ui
 
-from api import service
+from api import service, views
 from api.auth import Principal
 from api.dashboard.components import block, button, confirmed, link
 from api.dashboard.facts import can_pause, can_resume
 from api.dashboard.following import attempt
 from api.dashboard.frame import require
 from api.dashboard.sections.base import View
+from evolve.exceptions import EvolveError
 from evolve.ledger import Ledger
 from evolve.ledger.records import SearchRecord
 from evolve.searches import is_driven
@@ -35,10 +36,9 @@ class Actions:
             view.principal.may("submit") and record.submitted_by == view.principal.key_id
         )
         with block(classes="ev-actions", role="group", aria_label="What to do with this search"):
-            self._results = [
-                link("Best YAML", self._download("best.yaml"), "ev-button ev-button-link", download=""),
-                link("Weights", self._download("weights"), "ev-button ev-button-link", download=""),
-            ]
+            self._yaml = link("Best YAML", self._download("best.yaml"), "ev-button ev-button-link", download="")
+            self._weights = link("Weights", self._download("weights"), "ev-button ev-button-link", download="")
+            self._weights.set_visibility(False)
             link("Report", self._download("report"), "ev-button ev-button-link", new_tab=True)
             if view.site.mlflow_pages:
                 link("MLflow", self._download("mlflow"), "ev-button ev-button-link", new_tab=True)
@@ -48,6 +48,14 @@ class Actions:
                 self._cancel = button("Cancel", self._ask_to_cancel, "danger")
                 self._delete = button("Delete", self._ask_to_delete, "danger")
         self._shown: tuple[bool, ...] = ()
+        self._best: int | None = None
+
+    async def refresh(self, record: SearchRecord) -> None:
+        """Offer what the state of the search allows, and what it has left."""
+        self.show(record)
+        if record.best_individual is not None and record.best_individual != self._best:
+            self._best = record.best_individual
+            self._weights.set_visibility(await self._view.site.run(_has_weights, self._view.site.ledger, record.id))
 
     def show(self, record: SearchRecord) -> None:
         """Offer what the state of the search allows."""
@@ -63,8 +71,7 @@ class Actions:
             return
         self._shown = shown
         best, pausable, resumable, cancellable, deletable = shown
-        for result in self._results:
-            result.set_visibility(best)
+        self._yaml.set_visibility(best)
         if self._own:
             self._pause.set_visibility(pausable)
             self._resume.set_visibility(resumable)
@@ -105,3 +112,11 @@ class Actions:
         await site.run(service.delete, site.ledger, self._view.search_id, principal)
         ui.navigate.to("/")
         return ""
+
+
+def _has_weights(ledger: Ledger, search_id: str) -> bool:
+    try:
+        views.best_weights(ledger, search_id)
+    except EvolveError:
+        return False
+    return True

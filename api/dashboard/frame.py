@@ -103,20 +103,19 @@ async def require(scope: str) -> Principal:
 @contextmanager
 def _frame(principal: Principal, path: str) -> Iterator[None]:
     switch = theme.apply()
-    with block("header", "ev-header"):
-        with block(classes="ev-header-inner"):
-            with link("", "/", "ev-brand", aria_label="Evolve, all searches"):
-                block("span", "ev-brand-mark", aria_hidden="true")
-                text("span", "Evolve")
-            with block("nav", "ev-nav", aria_label="Pages"):
-                for label, target, scope in (*_NAVIGATION, *_ADMINISTRATION):
-                    if principal.may(scope):
-                        entry = link(label, target, "ev-nav-link")
-                        if target == path:
-                            attribute(entry, aria_current="page")
-            with block(classes="ev-header-end"):
-                _theme_choice(switch)
-                _signed_in(principal)
+    with block("header", "ev-header"), block(classes="ev-header-inner"):
+        with link("", "/", "ev-brand", aria_label="Evolve, all searches"):
+            block("span", "ev-brand-mark", aria_hidden="true")
+            text("span", "Evolve")
+        with block("nav", "ev-nav", aria_label="Pages"):
+            for label, target, scope in (*_NAVIGATION, *_ADMINISTRATION):
+                if principal.may(scope):
+                    entry = link(label, target, "ev-nav-link")
+                    if target == path:
+                        attribute(entry, aria_current="page")
+        with block(classes="ev-header-end"):
+            _theme_choice(switch)
+            _signed_in(principal)
     with block("main", "ev-main") as main:
         yield
     ui.skip_link("Skip to the content", target=main)

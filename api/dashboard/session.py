@@ -1,4 +1,4 @@
-"""Who has signed in at the dashboard: a signed cookie that names a key, and nothing that could be used elsewhere."""
+"""Who has signed in at the dashboard: a signed cookie that names a key, and is of no use elsewhere."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ ASSETS = Path(__file__).parent / "assets"
 ASSETS_PATH = "/dashboard-assets"
 THEME_COOKIE = "evolve_theme"
 FAVICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0072b2"/>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<rect width="32" height="32" rx="7" fill="#0072b2"/>'
     '<path d="M6 23 13 15l5 4 8-10" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" '
     'stroke-linejoin="round"/><circle cx="26" cy="9" r="3.2" fill="#ffb27a"/></svg>'
 )

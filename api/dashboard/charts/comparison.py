@@ -61,14 +61,22 @@ def over_hours(
 
 def race_figure(races: Sequence[Race], x: str) -> Options:
     """A line for each search; it ends where the search stands."""
-    values = [value for race in races for _, value in race.points]
     made = figure()
     made["legend"] = legend([race.name for race in races])
     made["tooltip"] = tooltip("shared", "axis")
     made["xAxis"] = axis(x, min=0, max="dataMax")
-    made["yAxis"] = upright() | (rounded(min(values), max(values)) if values else {})
+    made["yAxis"] = upright() | _bounds(races)
     made["series"] = [_line(race) for race in races]
     return made
+
+
+def _bounds(races: Sequence[Race]) -> Options:
+    """From the lowest default to the highest best: what came below the default at first says nothing."""
+    highest = [race.points[-1][1] for race in races if race.points]
+    if not highest:
+        return {}
+    starts = [race.points[0][1] if race.default is None else race.default for race in races if race.points]
+    return rounded(min(starts), max(highest))
 
 
 def _line(race: Race) -> Options:

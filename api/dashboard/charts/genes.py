@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, TypeAlias
 
-from api.dashboard.charts.base import NORMAL, SMALL, Options, axis, figure, line, short, tooltip, upright
+from api.dashboard.charts.base import NORMAL, SMALL, Options, axis, figure, line, short, upright
 from evolve.formatting import compact
 from evolve.ledger.records import IndividualRecord
 from evolve.report.plot import sample
@@ -19,6 +19,13 @@ Gene: TypeAlias = Mapping[str, Json]
 LINES = 400
 DOTS = 400
 _MANY_DECADES = 2
+_LABEL: Options = {
+    "color": "@muted",
+    "fontSize": 10,
+    "backgroundColor": "@veil",
+    "padding": [1, 3],
+    "borderRadius": 3,
+}
 
 
 def parallel_figure(genes: Mapping[str, Gene], individuals: Sequence[IndividualRecord], metric: str) -> Options:
@@ -31,7 +38,13 @@ def parallel_figure(genes: Mapping[str, Gene], individuals: Sequence[IndividualR
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     axes = [_parallel_axis(index, name, gene) for index, (name, gene) in enumerate(genes.items())]
     axes.append(
-        {"dim": len(genes), "name": metric, "min": short(low), "max": short(high if high > low else low + 1)}
+        {
+            "dim": len(genes),
+            "name": metric,
+            "min": short(low),
+            "max": short(high if high > low else low + 1),
+            "axisLabel": _LABEL | {"formatter": "short"},
+        }
     )
     rows = [[*(_placed(gene, each.params.get(name)) for name, gene in genes.items()), short(score)]
             for each, score in zip(shown, scores, strict=True)]  # fmt: skip
@@ -44,7 +57,7 @@ def parallel_figure(genes: Mapping[str, Gene], individuals: Sequence[IndividualR
                 "nameTextStyle": {"color": "@ink", "fontSize": SMALL},
                 "axisLine": {"lineStyle": {"color": "@faint"}},
                 "axisTick": {"show": False},
-                "axisLabel": {"color": "@muted", "fontSize": 10},
+                "axisLabel": _LABEL,
                 "areaSelectStyle": {"borderColor": "@mean", "color": "@mean", "opacity": 0.12},
                 "splitNumber": 4,
             },
@@ -186,11 +199,14 @@ def choice_names(gene: Gene) -> list[str]:
 def _parallel_axis(index: int, name: str, gene: Gene) -> Options:
     made: Options = {"dim": index, "name": name}
     if gene.get("type") in ("categorical", "boolean"):
-        return made | {"type": "category", "data": [compact(choice) for choice in _choices(gene)]}
+        return made | {
+            "type": "category",
+            "data": [compact(choice) for choice in _choices(gene)],
+            "axisLabel": _LABEL,
+        }
     log = bool(gene.get("log"))
     made |= {"min": short(_position(log, gene["low"])), "max": short(_position(log, gene["high"]))}
-    if log:
-        made["axisLabel"] = {"formatter": "power", "color": "@muted", "fontSize": 10}
+    made["axisLabel"] = _LABEL | {"formatter": "power" if log else "short"}
     return made
 
 

@@ -24,8 +24,7 @@ def lineage_figure(family: Sequence[IndividualRecord], metric: str, href: str) -
         {
             "id": str(each.number),
             "name": f"#{each.number}",
-            "x": where[each.number][0] * 100,
-            "y": -where[each.number][1] * 100,
+            "value": [where[each.number][0], where[each.number][1]],
             "symbolSize": 22 if each.number == newest else 14,
             "itemStyle": {"color": "@best" if each.number == newest else "@dot"},
             "label": {"formatter": f"#{each.number}\n{number(each.fitness, 3)}"},
@@ -44,25 +43,33 @@ def lineage_figure(family: Sequence[IndividualRecord], metric: str, href: str) -
         for rank, parent in enumerate(each.parents)
         if parent in where
     ]
+    wide = max((x for x, _ in where.values()), default=0.0)
+    high = max((abs(y) for _, y in where.values()), default=0.0) + 0.35
     return {
+        "grid": {"left": 30, "right": 40, "top": 14, "bottom": 34},
+        "xAxis": {"show": False, "min": 0, "max": max(wide, 1)},
+        "yAxis": {"show": False, "min": -high, "max": high},
         "tooltip": tooltip("lines"),
         "series": [
             {
                 "id": "family",
                 "type": "graph",
-                "layout": "none",
-                "left": 30,
-                "right": 44,
-                "top": 26,
-                "bottom": 40,
+                "coordinateSystem": "cartesian2d",
                 "data": nodes,
                 "links": edges,
                 "cursor": "pointer",
-                "label": {"show": True, "position": "bottom", "color": "@muted", "fontSize": 11, "lineHeight": 13},
+                "label": {
+                    "show": True,
+                    "position": "bottom",
+                    "color": "@muted",
+                    "fontSize": 11,
+                    "lineHeight": 13,
+                    "textBorderColor": "@surface",
+                    "textBorderWidth": 3,
+                },
                 "itemStyle": {"borderColor": "@surface", "borderWidth": 1.5},
                 "lineStyle": {"curveness": 0.12, "opacity": 1},
                 "emphasis": {"focus": "adjacency", "lineStyle": {"color": "@mean"}},
-                "silent": False,
             }
         ],
     }

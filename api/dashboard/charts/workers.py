@@ -88,14 +88,15 @@ def worker_figure(times: Sequence[TrialTimes], now: float, href: str) -> Options
     shown = [each for each in times if each.started_at is not None and each.worker][-SHOWN:]
     workers = sorted({each.worker for each in shown})
     first = min((each.started_at or 0.0 for each in shown), default=0.0)
-    made = figure(top=6, left=4)
+    made = figure(top=6, left=12, right=26)
     made["tooltip"] = tooltip("lines")
-    made["xAxis"] = axis("time since the first trial shown", min=0) | {
+    end = max((each.finished_at or now for each in shown), default=first) - first
+    made["xAxis"] = axis("time since the first trial shown", min=0, max=round(end, 1), interval=_step(end)) | {
         "axisLabel": {"formatter": "clock", "color": "@muted", "fontSize": 11, "hideOverlap": True}
     }
     made["yAxis"] = axis(kind="category", data=[_brief(worker) for worker in workers], inverse=True) | {
         "axisLine": {"show": False},
-        "axisLabel": {"color": "@ink", "fontSize": 11, "width": 120, "overflow": "truncate"},
+        "axisLabel": {"color": "@ink", "fontSize": 11},
     }
     rows = {worker: index for index, worker in enumerate(workers)}
     made["series"] = [
@@ -125,6 +126,12 @@ def _bar(times: TrialTimes, row: int, first: float, now: float, href: str) -> di
             times.worker,
         ],
     }
+
+
+def _step(seconds: float) -> float:
+    """A round time that fits about six times into these seconds."""
+    steps = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+    return next((step for step in steps if step * 6 >= seconds), round(seconds / 6 / 86400 + 0.5) * 86400)
 
 
 def _brief(worker: str) -> str:

@@ -90,7 +90,7 @@ class DataTable(ui.element, component="table.js"):
         self.update()
 
     def _turned(self, event: events.GenericEventArguments) -> str:
-        """A column's order, turned round where it has been chosen already; numbers are best seen from high to low."""
+        """A column's order, turned round where it is chosen already; numbers are best seen from high to low."""
         wanted = str(event.args)
         known = {each.get("sort") for each in self.props["columns"]}
         if wanted not in known:

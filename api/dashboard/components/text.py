@@ -11,7 +11,7 @@ from evolve.formatting import clean
 
 
 def attribute(element: ui.element, **attributes: Any) -> ui.element:
-    """Set HTML attributes by value, `_` for `-`; the string syntax of `Element.props` would parse what users write."""
+    """Set HTML attributes, `_` for `-`, by value: what users write must not be read as syntax."""
     for name, value in attributes.items():
         element.props[name.rstrip("_").replace("_", "-")] = value
     return element
@@ -27,7 +27,7 @@ def text(tag: str, content: str = "", classes: str = "", **attributes: Any) -> T
 
 
 def block(tag: str = "div", classes: str = "", **attributes: Any) -> ui.element:
-    """An element to put others into: `with block("section"):`."""
+    """An element to put others into."""
     element = ui.element(tag)
     if classes:
         element.classes(classes)

@@ -11,7 +11,7 @@ from api.auth import Principal
 from api.dashboard.charts.comparison import Race, over_evaluations, over_hours, race_figure
 from api.dashboard.components import Chart, DataTable, banner, block, busy, empty, link, text
 from api.dashboard.components.table import cell, column, row
-from api.dashboard.facts import HOUR, genes_of, metric_of, population_of, state_words
+from api.dashboard.facts import HOUR, genes_of, metric_of, population_of, state_words, what_of
 from api.dashboard.following import follow
 from api.dashboard.frame import page
 from api.dashboard.live import Snapshot
@@ -83,10 +83,7 @@ class _Page:
             self._lay_out(snapshots)
         names = _names(snapshots)
         self._show(
-            [
-                _Entry(*parts, color)
-                for color, parts in enumerate(zip(snapshots, times, names, strict=True), 1)
-            ]
+            [_Entry(*parts, color) for color, parts in enumerate(zip(snapshots, times, names, strict=True), 1)]
         )
 
     def _lay_out(self, snapshots: Sequence[Snapshot]) -> None:
@@ -97,7 +94,9 @@ class _Page:
             if len({metric_of(each.record) for each in snapshots}) > 1:
                 banner("These searches maximise different things: their figures cannot be compared.", "warning")
             elif len({each.record.data_hash for each in snapshots if each.record.data_hash}) > 1:
-                banner("These searches trained on different data: compare how they improve, not how high.", "warning")
+                banner(
+                    "These searches trained on different data: compare how they improve, not how high.", "warning"
+                )
             with block(classes="ev-split"):
                 with block("section", "ev-card", aria_label="Over evaluations"):
                     text("h2", f"Best {metric} over evaluations")
@@ -114,12 +113,11 @@ class _Page:
                     column("Default", end=True),
                     column("Gain", end=True),
                     column("Evaluated", end=True),
-                    column("Failed trials", end=True),
+                    column("Failed", end=True),
                     column("Training", end=True),
                     column("GPU-hours", end=True),
                     column("Population", end=True),
-                    column("Model"),
-                    column("Data"),
+                    column("Model and data"),
                 )
                 self._table = DataTable("The searches", columns, stacked=True)
             with block("section", "ev-card", aria_label="Their best configurations"):
@@ -179,8 +177,7 @@ def _search_row(entry: _Entry) -> dict[str, Any]:
             cell(duration(record.trial_seconds)),
             cell(f"{record.gpu_seconds / HOUR:.2f}"),
             cell(f"{population_of(record)} × {generations or MISSING}"),  # noqa: RUF001 - a product
-            cell(str(record.document.get("model") or record.objective)),
-            cell(str(record.options.get("data") or record.document.get("data") or MISSING)),
+            cell(what_of(record)),
         ],
     )
 
@@ -194,7 +191,10 @@ def gene_table(found: Sequence[tuple[Snapshot, IndividualRecord | None]]) -> lis
     for name in genes:
         values = [_value(name, snapshot, best) for snapshot, best in found]
         differ = len(set(values)) > 1
-        cells = [cell(name, mono=True), *(cell(value, **({"tone": "strong"} if differ else {})) for value in values)]
+        cells = [
+            cell(name, mono=True),
+            *(cell(value, **({"tone": "strong"} if differ else {})) for value in values),
+        ]
         rows.append(row(name, cells))
     return rows
 

@@ -105,7 +105,9 @@ class _Page:
             await self._refresh()
 
     async def _remove(self, record: DatasetRecord) -> None:
-        consequence = "New submissions cannot name it any more. Its files, and searches that use it, are left alone."
+        consequence = (
+            "New submissions cannot name it any more. Its files, and searches that use it, are left alone."
+        )
         if not await confirmed(f"Remove the data set {record.id}?", consequence, "Remove", danger=True):
             return
 
@@ -124,7 +126,9 @@ def _facts(summary: Mapping[str, Json]) -> dict[str, str]:
     for key, noun in (("images", "pictures"), ("boxes", "boxes")):
         amounts = summary.get(key)
         if isinstance(amounts, dict):
-            shown[noun] = ", ".join(f"{split} {amount:,}" for split, amount in amounts.items() if isinstance(amount, int))
+            shown[noun] = ", ".join(
+                f"{split} {amount:,}" for split, amount in amounts.items() if isinstance(amount, int)
+            )
     names = summary.get("names")
     if isinstance(names, list):
         listed = ", ".join(map(str, names[:_NAMES])) + (", …" if len(names) > _NAMES else "")

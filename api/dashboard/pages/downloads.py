@@ -1,4 +1,4 @@
-"""What can be taken away from a search: its best configuration, weights, report, and MLflow's comparison of its runs.
+"""What can be taken away from a search: its best configuration, weights, report, MLflow's comparison of runs.
 
 The API has the same for programs; a browser follows a link, and shows who it is by the cookie of the dashboard.
 """

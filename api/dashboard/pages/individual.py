@@ -116,7 +116,7 @@ class _Page:
                     text("h2", "Lineage")
                     self._origin = text("p", "", "ev-caption")
                     self._lineage = Chart(f"Individual {self._number} and its ancestors")
-                    self._children = block("p", "ev-caption")
+                    self._children = block("p", "ev-links ev-caption")
             with block(classes="ev-split"):
                 with block("section", "ev-card", aria_label="Genome"):
                     text("h2", "Genome")
@@ -255,10 +255,8 @@ def _attempt(attempt: EvaluationRecord) -> None:
             text("h3", f"Attempt {attempt.attempt}")
             text("span", attempt.state.value, f"ev-mark mark-{attempt.state.value}")
             text("span", attempt.worker or "no worker yet", "mono")
-            text(
-                "span",
-                f"{attempt.epochs_trained} of {attempt.epochs} epochs, {duration(attempt.seconds)}, seed {attempt.seed}",
-            )
+            text("span", f"{attempt.epochs_trained} of {attempt.epochs} epochs, {duration(attempt.seconds)}")
+            text("span", f"seed {attempt.seed}")
         for note in attempt.notes:
             text("p", note, "ev-caption")
         if attempt.failure is not None:

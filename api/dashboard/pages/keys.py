@@ -50,7 +50,9 @@ class _Page:
         with block("section", "ev-card", aria_label="Make a key"):
             text("h2", "Make a key")
             with block(classes="ev-fields"):
-                self._name = ui.input("Name", placeholder="who or what it is for").props("outlined dense maxlength=100")
+                self._name = ui.input("Name", placeholder="who or what it is for").props(
+                    "outlined dense maxlength=100"
+                )
                 first = "admin" if self._principal.key_id is None else "submit"
                 self._scope = ui.select(_SCOPES, value=first, label="Scope").props("outlined dense options-dense")
             with block(classes="ev-actions"):
@@ -68,7 +70,10 @@ class _Page:
             if not records:
                 empty("No key yet")
                 return
-            with block(classes="ev-scroll", role="region", tabindex=0, aria_label="All keys"), block("table", "ev-table"):
+            with (
+                block(classes="ev-scroll", role="region", tabindex=0, aria_label="All keys"),
+                block("table", "ev-table"),
+            ):
                 with block("thead"), block("tr"):
                     for heading in ("Name", "Id", "Scope", "Made", "Last used", ""):
                         text("th", heading, scope="col")
@@ -113,7 +118,9 @@ class _Page:
             button("Copy", lambda: ui.clipboard.write(token))
 
     async def _revoke(self, record: KeyRecord) -> None:
-        consequence = "Whoever uses it is shut out within seconds. This cannot be taken back; another key can be made."
+        consequence = (
+            "Whoever uses it is shut out within seconds. This cannot be taken back; another key can be made."
+        )
         if not await confirmed(f"Revoke the key {record.name}?", consequence, "Revoke", danger=True):
             return
 

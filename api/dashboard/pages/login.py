@@ -27,7 +27,7 @@ _REFUSALS = {
 
 
 @ui.page("/login", title="Sign in · Evolve")
-async def login_page(request: Request, next: str = "/", failed: str = "") -> Response | None:  # noqa: A002
+async def login_page(request: Request, next: str = "/", failed: str = "") -> Response | None:
     """The form; whoever needs no key, or has shown one already, is led on at once."""
     here = site()
     target = _local(next)

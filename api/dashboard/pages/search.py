@@ -96,6 +96,7 @@ class _Page:
             if first:
                 self._lay_out(snapshot)
             self._show_state(snapshot.record)
+            await self._actions.refresh(snapshot.record)
         elif not snapshot.running:
             return  # nothing has changed, not even the time that trials take
         await self._overview.refresh(snapshot)

@@ -34,7 +34,13 @@ FIRST = "demo"
 _OWN = ""
 _AS_WRITTEN = ""
 
-_COLUMNS = (column("Gene"), column("Type"), column("Range", wide=True), column("Default", end=True), column("Exists when"))
+_COLUMNS = (
+    column("Gene"),
+    column("Type"),
+    column("Range", wide=True),
+    column("Default", end=True),
+    column("Exists when", wide=True),
+)
 
 
 @page("/submit", "Submit", "submit")
@@ -135,7 +141,9 @@ class _Form:
         self._round += 1
         asked = self._round
         try:
-            checked = await self._here.run(service.check_document, self._here.ledger, self._here.settings, self._submission())
+            checked = await self._here.run(
+                service.check_document, self._here.ledger, self._here.settings, self._submission()
+            )
             problem = ""
         except EvolveError as error:
             checked, problem = None, str(error)
@@ -156,7 +164,11 @@ class _Form:
         epochs = space.train.get("epochs")
         self._tiles.show(
             [
-                ("At most", f"{checked.individuals:,}", f"{space.search.population} × {space.search.generations} individuals"),  # noqa: RUF001
+                (
+                    "At most",
+                    f"{checked.individuals:,}",
+                    f"{space.search.generations} generations of {space.search.population}",
+                ),
                 ("Maximises", fitness_label(space.fitness.weights), f"{worded(epochs)} epochs each"),
                 ("Model", space.model or MISSING, f"weights {space.weights}"),
                 ("Genes", str(len(space.genes)), f"{len(space.constraints)} constraints"),

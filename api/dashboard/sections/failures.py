@@ -33,8 +33,9 @@ class Failures(Section):
         self._nothing = empty("No trial failed")
         with block("section", "ev-card", aria_label="Failures by kind") as self._kinds_card:
             text("h2", "By kind")
-            columns = (column("Kind"), column("Individuals given up"), column("What follows"))
-            self._kinds = DataTable("Failures by kind", columns)
+            self._kinds = DataTable(
+                "Failures by kind", (column("Kind"), column("Individuals given up"), column("What follows"))
+            )
         with block("section", "ev-card", aria_label="Latest failures") as self._latest_card:
             text("h2", "Latest")
             columns = (column("Individual"), column("Kind"), column("Ago", end=True), column("Message", wide=True))

@@ -42,7 +42,11 @@ class GenesSection(Section):
         with block("section", "ev-card", aria_label="All genes together"):
             with block(classes="ev-card-head"):
                 text("h2", "All genes together")
-                text("p", "A line is an individual, darker the fitter; drag along an axis to select.", "ev-caption")
+                text(
+                    "p",
+                    "A line is an individual, the stronger the fitter; drag along an axis to select.",
+                    "ev-caption",
+                )
             with block(
                 classes="ev-scroll", tabindex=0, role="region", aria_label="Parallel coordinates"
             ) as self._wide:
@@ -50,7 +54,7 @@ class GenesSection(Section):
         with block("section", "ev-card", aria_label="Genes over generations"):
             with block(classes="ev-card-head"):
                 text("h2", "Genes over generations")
-                text("p", "Every dot an individual, the fitter the darker; the line is the median.", "ev-caption")
+                text("p", "A dot is an individual, the stronger the fitter; the line is the median.", "ev-caption")
             self._grid = block(classes="ev-multiples")
             self._figures: dict[str, Chart] = {}
             self._more = button(f"Show all {len(self._genes)} genes", self._show_all, "plain")
@@ -96,7 +100,7 @@ class GenesSection(Section):
         self._bars.style(f"--height: {34 + 25 * len(shown)}px")
         self._bars.show(importance_figure(shown), shape=",".join(shown))
         self._explained.text = (
-            f"fANOVA over {found.individuals} individuals. The genes predict {found.explained:.0%} of the differences "
+            f"fANOVA over {found.individuals} individuals. The genes predict {found.explained:.0%} of what differs "
             "between individuals; a bar is what a gene does by itself."
         )
 

@@ -44,7 +44,7 @@ class Overview(Section):
             with block("section", "ev-card", aria_label="Fitness over generations"):
                 with block(classes="ev-card-head"):
                     text("h2", f"{metric} over generations")
-                    text("p", "A dot is an individual: click it for its page; × failed.", "ev-caption")
+                    text("p", "A dot is an individual: click it for its page; a cross failed.", "ev-caption")
                 self._waiting = empty("No verdict yet", "The curve begins with the first evaluated individual.")
                 self._chart = Chart(
                     f"{metric} of every individual, with best, mean and spread of each generation",

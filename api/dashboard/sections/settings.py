@@ -42,10 +42,10 @@ class Settings(Section):
             "submitted by": f"key {record.submitted_by}" if record.submitted_by else "this machine",
             "priority": record.priority,
             "data content": record.data_hash or "not known yet",
-            "files": record.directory,
-            "driver": record.owner or "none",
             **record.options,
         }
+        if self.view.principal.may("admin"):
+            shown |= {"files": record.directory, "driver": record.owner or "none"}
         if shown == self._shown:
             return
         self._shown = shown

@@ -19,6 +19,14 @@ from evolve.ledger.times import TrialTimes
 from evolve.overview import generations
 
 _SECONDS = 3.0
+_COST = (
+    column("Gen.", end=True),
+    column("Trials", end=True),
+    column("Training", end=True),
+    column("GPU-hours", end=True),
+    column("So far", end=True),
+    column("Best so far", end=True),
+)
 
 
 class Workers(Section):
@@ -47,17 +55,9 @@ class Workers(Section):
                         column("GPU-hours", end=True),
                     )
                     self._use = DataTable("Use of workers", columns)
-                with block("section", "ev-card", aria_label="Cost by generation"):
+                with block("section", "ev-card ev-limited", aria_label="Cost by generation"):
                     text("h2", "Cost by generation")
-                    columns = (
-                        column("Gen.", end=True),
-                        column("Trials", end=True),
-                        column("Training", end=True),
-                        column("GPU-hours", end=True),
-                        column("So far", end=True),
-                        column("Best so far", end=True),
-                    )
-                    self._cost = DataTable("Cost by generation", columns)
+                    self._cost = DataTable("Cost by generation", _COST)
 
     async def refresh(self, snapshot: Snapshot) -> None:
         """Show a newer state of the search."""
