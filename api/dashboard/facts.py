@@ -112,6 +112,13 @@ def state_words(search: SearchRecord) -> str:
     return search.state.value
 
 
+def what_of(search: SearchRecord) -> str:
+    """What is trained on which data."""
+    model = search.document.get("model") or search.objective
+    data = search.options.get("data") or search.document.get("data")
+    return f"{model} on {data}" if data else str(model)
+
+
 def can_resume(search: SearchRecord) -> bool:
     """Whether `resume` would change anything."""
     if search.state.is_over:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nicegui import ui
 
@@ -13,24 +12,22 @@ from api.auth import Principal
 from api.dashboard.charts.epochs import Curve, epoch_figure
 from api.dashboard.charts.lineage import lineage_figure
 from api.dashboard.components import Chart, DataTable, banner, block, busy, empty, link, text
-from api.dashboard.components.table import cell, column, row
-from api.dashboard.components.text import preformatted
+from api.dashboard.components.table import column
 from api.dashboard.components.tiles import Tiles
 from api.dashboard.facts import fitness_of_search, metric_of, split_gain, value_of
 from api.dashboard.following import follow
 from api.dashboard.frame import page
 from api.dashboard.live import Snapshot
 from api.dashboard.sections import View
+from api.dashboard.sections.attempts import argument_rows, show_attempt
 from api.dashboard.sections.lineage import FAMILY, gene_rows
 from api.dashboard.sections.population import state_cell
-from api.dashboard.sections.settings import worded
 from api.dashboard.site import site
 from evolve.exceptions import NotFound
 from evolve.formatting import MISSING, clean, duration, failure_label, gain, number
 from evolve.ledger import Ledger
 from evolve.ledger.records import EpochRecord, EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.overview import ancestors
-from evolve.trial import Json
 
 SECONDS = 1.0
 
@@ -246,50 +243,7 @@ class _Page:
             if not attempts:
                 empty("No attempt yet")
             for each in attempts:
-                _attempt(each)
-
-
-def _attempt(attempt: EvaluationRecord) -> None:
-    with block():
-        with block(classes="ev-meta"):
-            text("h3", f"Attempt {attempt.attempt}")
-            text("span", attempt.state.value, f"ev-mark mark-{attempt.state.value}")
-            text("span", attempt.worker or "no worker yet", "mono")
-            text("span", f"{attempt.epochs_trained} of {attempt.epochs} epochs, {duration(attempt.seconds)}")
-            text("span", f"seed {attempt.seed}")
-        for note in attempt.notes:
-            text("p", note, "ev-caption")
-        if attempt.failure is not None:
-            text("p", f"{failure_label(attempt.failure)}: {attempt.failure_message}")
-            if attempt.failure_details:
-                with block("details"):
-                    text("summary", "Details")
-                    preformatted(attempt.failure_details)
-
-
-def argument_rows(attempt: EvaluationRecord) -> list[dict[str, Any]]:
-    """A row for each argument, those that took effect otherwise than requested first, and marked."""
-    rows = []
-    names = [*attempt.requested, *(name for name in attempt.effective if name not in attempt.requested)]
-    for name in sorted(names, key=lambda name: (name not in attempt.differences, name)):
-        requested, effective = attempt.requested.get(name), attempt.effective.get(name)
-        differs = name in attempt.differences
-        if differs:
-            requested, effective = _pair(attempt.differences[name], requested, effective)
-        cells = [
-            cell(name, mono=True),
-            cell(worded(requested)),
-            cell(worded(effective) if attempt.effective else MISSING, **({"tone": "strong"} if differs else {})),
-            cell("differs", mark="differs") if differs else "",
-        ]
-        rows.append(row(name, cells, **({"tone": "bad"} if differs else {})))
-    return rows
-
-
-def _pair(difference: Json, requested: Json, effective: Json) -> tuple[Json, Json]:
-    if isinstance(difference, list) and len(difference) == 2:  # noqa: PLR2004
-        return difference[0], difference[1]
-    return requested, effective
+                show_attempt(each)
 
 
 def _curves(record: SearchRecord, trainings: _Trainings) -> list[Curve]:

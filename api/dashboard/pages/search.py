@@ -11,7 +11,7 @@ from api.auth import Principal
 from api.dashboard.actions import Actions
 from api.dashboard.components import banner, block, busy, link, text
 from api.dashboard.components.tabs import Tabs
-from api.dashboard.facts import state_words
+from api.dashboard.facts import state_words, what_of
 from api.dashboard.following import follow
 from api.dashboard.frame import page
 from api.dashboard.live import Snapshot
@@ -77,10 +77,7 @@ class _Page:
                     self._mark = text("span", "", "ev-mark")
                 with block(classes="ev-meta"):
                     text("span", record.id, "mono")
-                    model, data = record.document.get("model"), record.options.get("data")
-                    text(
-                        "span", f"{model or record.objective} on {data or record.document.get('data') or 'no data'}"
-                    )
+                    text("span", what_of(record))
                     text("span", f"submitted {_moment(record.created_at)}")
                     if record.priority:
                         text("span", f"priority {record.priority}")

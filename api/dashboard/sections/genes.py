@@ -44,7 +44,7 @@ class GenesSection(Section):
                 text("h2", "All genes together")
                 text(
                     "p",
-                    "A line is an individual, the stronger the fitter; drag along an axis to select.",
+                    "A line is an individual, the stronger the fitter; drag on an axis to select.",
                     "ev-caption",
                 )
             with block(
