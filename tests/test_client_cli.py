@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -68,6 +69,20 @@ def submit(run: Run) -> Callable[..., str]:
         return str(json.loads(said.stdout)["id"])
 
     return command
+
+
+@pytest.fixture
+def follows(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a command has taken note of the past and begins to follow."""
+    begun, real = threading.Event(), Client.event_batches
+
+    def event_batches(self: Client, *arguments: Any, **options: Any) -> Iterator[list[Event]]:
+        if options.get("follow", True):
+            begun.set()
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Client, "event_batches", event_batches)
+    return begun
 
 
 def test_submit_says_how_to_go_on(run: Run, client: Client, tmp_path: Path) -> None:
@@ -155,21 +170,26 @@ def test_an_event_of_a_newer_server_is_no_obstacle() -> None:
     ("state", "code"), [(SearchState.COMPLETED, 0), (SearchState.CANCELLED, 0), (SearchState.FAILED, 1)]
 )
 def test_watch_shows_what_happens_from_now_on(
-    run: Run, submit: Callable[..., str], service: RunningService, state: SearchState, code: int
+    run: Run,
+    submit: Callable[..., str],
+    service: RunningService,
+    follows: threading.Event,
+    state: SearchState,
+    code: int,
 ) -> None:
     search_id = submit("--name", "watched")
     lease = drive(service.ledger, search_id, [0.1], None)
-    time.sleep(1.5)  # what happened in the same second still counts as news
 
     def go_on() -> None:
+        assert follows.wait(30)
         with lease.transaction() as writing:
             live(writing, search_id, 1, 0.4)
         lease.release(state, "because")
 
-    timer = threading.Timer(0.3, go_on)
-    timer.start()
+    thread = threading.Thread(target=go_on)
+    thread.start()
     said = run("watch", search_id[:6])
-    timer.join()
+    thread.join()
     assert said.exit_code == code
     assert "individual 0:" not in said.stdout
     assert "new best: individual 1, mAP50-95 0.4000, +0.3000 (+300.0%) over the default" in said.stdout
@@ -190,7 +210,7 @@ def test_a_search_that_has_ended_is_summed_up(
 
 
 def test_a_failure_in_the_past_does_not_end_the_watch(
-    run: Run, submit: Callable[..., str], service: RunningService
+    run: Run, submit: Callable[..., str], service: RunningService, follows: threading.Event
 ) -> None:
     search_id = submit()
     drive(service.ledger, search_id, [0.1], SearchState.FAILED)
@@ -199,14 +219,15 @@ def test_a_failure_in_the_past_does_not_end_the_watch(
         writing.start(resumed=True)
 
     def go_on() -> None:
+        assert follows.wait(30)
         with lease.transaction() as writing:
             live(writing, search_id, 1, 0.4)
         lease.release(SearchState.FAILED, "once more")
 
-    timer = threading.Timer(0.5, go_on)
-    timer.start()
+    thread = threading.Thread(target=go_on)
+    thread.start()
     said = run("watch", search_id)
-    timer.join()
+    thread.join()
     assert "failed: once more" in said.stdout
     again = run("watch", search_id)
     assert again.exit_code == said.exit_code == 1
@@ -219,12 +240,20 @@ def test_a_state_of_a_newer_server_is_explained(run: Run, submit: Callable[..., 
         search_record(search)
 
 
-def test_watch_speaks_json(run: Run, submit: Callable[..., str], service: RunningService) -> None:
+def test_watch_speaks_json(
+    run: Run, submit: Callable[..., str], service: RunningService, follows: threading.Event
+) -> None:
     search_id = submit()
-    timer = threading.Timer(0.3, drive, (service.ledger, search_id, [0.1]))
-    timer.start()
+
+    def driver() -> None:
+        assert follows.wait(30)
+        drive(service.ledger, search_id, [0.1])
+
+    thread = threading.Thread(target=driver)
+    thread.start()
     lines = run("watch", search_id, "--json").stdout.splitlines()
-    timer.join()
+    thread.join()
+    assert json.loads(lines[0])["kind"] == "search_started"
     assert json.loads(lines[-1])["kind"] == "search_finished"
 
 

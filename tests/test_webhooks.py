@@ -359,14 +359,14 @@ def test_epochs_move_the_cursor_only_now_and_then(
 def test_stopping_waits_for_no_slow_receiver_for_long(
     ledger: Ledger, receivers: Callable[..., Receiver], dispatch: Callable[..., WebhookDispatcher]
 ) -> None:
-    slow = receivers(delay=1.5)
+    slow = receivers(delay=3.0)
     register(ledger, slow)
     run(ledger, [0.1])
     running = dispatch()
     wait_for(lambda: bool(slow.received))
     began = time.monotonic()
     running.stop(0.3)
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 2.5
 
 
 def test_a_kind_of_another_version_harms_nobody(

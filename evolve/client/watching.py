@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,10 +34,6 @@ _STEPS = frozenset(
 """Events after which the record of the search is not what it was."""
 
 
-_CLOCK_SECONDS = 0.01
-"""By how much the time of a search's end may differ from that of the event which tells it."""
-
-
 def watch(
     client: Client, search: SearchDetail, mode: ProgressMode, *, whole: bool = False, console: Console | None = None
 ) -> SearchDetail:
@@ -55,13 +52,15 @@ def watch(
     Raises:
         EvolveError: if the service is away for too long, or refuses.
     """
-    since = 0.0 if whole else _since(client, search)
+    past = [] if whole else list(client.events(search.id, follow=False))
+    search = client.search(search.id)
     place = client.page(search.id)
-    progress = make_progress(mode, search.individuals, metric_of(search), console, since=since, place=place)
+    progress = make_progress(
+        mode, search.individuals, metric_of(search), console, since=_since(search, past), place=place
+    )
     try:
-        for batch in client.event_batches(search.id):
-            kinds = {event.kind for event in batch}
-            if kinds & _STEPS:
+        for batch in _batches(client, search.id, past):
+            if any(event.kind in _STEPS for event in batch):
                 search = client.search(search.id)
             progress.handle(search_record(search), list(event_records(batch)))
             if _is_left(search, batch[-1]):
@@ -69,6 +68,20 @@ def watch(
     finally:
         progress.close()
     return client.search(search.id)
+
+
+def _batches(client: Client, search_id: str, past: list[Event]) -> Iterator[list[Event]]:
+    if past:
+        yield past
+    yield from client.event_batches(search_id, past[-1].sequence if past else 0)
+
+
+def _since(search: Search, past: Sequence[Event]) -> float:
+    """From when on events are news: from now on; of a search that has ended, its end is."""
+    if not past:
+        return 0.0
+    ended = search.has_ended and past[-1].kind == EventKind.SEARCH_FINISHED
+    return past[-1].at if ended else math.nextafter(past[-1].at, math.inf)
 
 
 def metric_of(search: SearchDetail) -> str:
@@ -79,23 +92,13 @@ def metric_of(search: SearchDetail) -> str:
         return "fitness"
 
 
-def _since(client: Client, search: Search) -> float:
-    """From when on events are news: from now on, on the server's clock; of a search that has ended, its end is."""
-    if search.has_ended and search.finished_at is not None:
-        return search.finished_at - _CLOCK_SECONDS
-    return client.server_time()
-
-
 def _is_left(search: Search, last: Event) -> bool:
     """Whether nothing follows this event unless somebody resumes the search.
 
     The stream of a search that is over ends by itself; a service goes on with those that it drives.
     """
-    if last.kind != EventKind.SEARCH_FINISHED:
-        return False
-    if search.state == SearchState.FAILED:
-        return last.at >= (search.finished_at or 0.0) - _CLOCK_SECONDS
-    return search.state == SearchState.INTERRUPTED and not search.managed
+    given_up = search.state == SearchState.INTERRUPTED and not search.managed
+    return last.kind == EventKind.SEARCH_FINISHED and (search.state == SearchState.FAILED or given_up)
 
 
 def search_record(search: Search) -> SearchRecord:
