@@ -45,6 +45,8 @@ class Site:
         objective: str = "synthetic",
         population: int = 2,
         generations: int = 1,
+        weights: str = "none",
+        data_hash: str = "",
         **train: Any,
     ) -> str:
         """Enter a search as the service does; returns its id."""
@@ -56,10 +58,10 @@ class Site:
             name=name,
             document=searched.document(),
             objective=objective,
-            options={"weights": "none", "notes": []},
+            options={"weights": weights, "notes": []},
             environment={},
             directory=str(self.settings.home.absolute() / "searches" / search_id),
-            data_hash="",
+            data_hash=data_hash,
             priority=priority,
             search_id=search_id,
         )
@@ -108,7 +110,7 @@ class Site:
             supervisor.stop()
         launcher = Launcher(self.settings)
         for search in self.ledger.queue():
-            if (driver := launcher.find(search)) is not None and driver.pid is not None:
+            if (driver := launcher.find(search)) is not None and driver.pid not in (None, os.getpid()):
                 kill(driver.pid)
         self.ledger.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,14 +30,14 @@ class Note:
         return local_pid(self.owner) or 0
 
 
-def write_note(settings: Settings, url: str) -> None:
-    """Write down that this process serves a home."""
+@contextmanager
+def noted(settings: Settings, url: str) -> Iterator[None]:
+    """While entered, it is written down that this process serves a home."""
     _file(settings).write_text(json.dumps(asdict(Note(this_process(), url))), encoding="utf-8")
-
-
-def remove_note(settings: Settings) -> None:
-    """Forget it."""
-    _file(settings).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        _file(settings).unlink(missing_ok=True)
 
 
 def read_note(settings: Settings) -> Note | None:

@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 
 from filelock import FileLock, Timeout
 
-from api.app import create_app
-from api.dashboard import mount
 from api.options import ServiceOptions
 from api.server import check_host, listen, run
 from api.supervisor import PoolStatus, Supervisor
-from evolve.compose.notes import read_note, remove_note, write_note
+from evolve.compose.notes import noted, read_note
 from evolve.exceptions import InputError
 from evolve.ledger import Ledger
 from evolve.settings import Settings
@@ -65,33 +63,29 @@ def serve(settings: Settings, options: ServiceOptions, greet: Callable[[Opened],
         has_keys = ledger.registry.has_keys()
         check_host(options.host, has_keys=has_keys)
         sockets = listen(options.host, options.port)
-        options = replace(options, port=sockets[0].getsockname()[1])
-        if is_server(settings.tracking_uri):
-            options = replace(options, mlflow_port=None)
-        supervisor = Supervisor(ledger, settings, options)
-        app = create_app(ledger, settings, supervisor, options=options)
-        mount(app, ledger, settings, supervisor, options)
-        ui = _start_ui(settings, options)
-
-        def started() -> None:
-            supervisor.start()
-            write_note(settings, url)
-            greet(Opened(url, options, settings, has_keys, supervisor.snapshot()))
-
-        def leave() -> None:
-            app.state.service.hub.close()
-            if ui is not None:
-                ui.terminate()
-
+        mlflow_port = None if is_server(settings.tracking_uri) else options.mlflow_port
+        options = replace(options, port=sockets[0].getsockname()[1], mlflow_port=mlflow_port)
         url = _url(options)
-        try:
-            run(app, sockets, on_started=started, on_leaving=leave)
-        finally:
-            left = supervisor.stop()
-            remove_note(settings)
-            if ui is not None:
+        with noted(settings, url), _beside(settings, options) as ui:
+            from api.app import create_app  # takes seconds, which a refusal need not wait for
+            from api.dashboard import mount
+
+            supervisor = Supervisor(ledger, settings, options)
+            app = create_app(ledger, settings, supervisor, options=options)
+            mount(app, ledger, settings, supervisor, options)
+
+            def started() -> None:
+                supervisor.start()
+                greet(Opened(url, options, settings, has_keys, supervisor.snapshot()))
+
+            def leave() -> None:
+                app.state.service.hub.close()
                 ui.terminate()
-                ui.wait()
+
+            try:
+                run(app, sockets, on_started=started, on_leaving=leave)
+            finally:
+                left = supervisor.stop()
         return left
 
 
@@ -115,11 +109,18 @@ def _alone(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _start_ui(settings: Settings, options: ServiceOptions) -> UiBeside | None:
-    if options.mlflow_port is None:
-        return None
-    _await_port(options.mlflow_port)
-    return UiBeside(settings.tracking_uri, options.mlflow_port, settings.home.absolute() / "mlflow-ui.log")
+@contextmanager
+def _beside(settings: Settings, options: ServiceOptions) -> Iterator[UiBeside]:
+    """The MLflow UI, if it is wanted."""
+    ui = UiBeside(settings.home.absolute() / "mlflow-ui.log")
+    try:
+        if options.mlflow_port is not None:
+            _await_port(options.mlflow_port)
+            ui.start(settings.tracking_uri, options.mlflow_port)
+        yield ui
+    finally:
+        ui.terminate()
+        ui.wait()
 
 
 def _await_port(port: int) -> None:

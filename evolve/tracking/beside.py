@@ -21,14 +21,21 @@ class UiBeside:
     To be started in the main thread: the kernel tells the child of the death of the thread that started it.
 
     Args:
-        uri: The MLflow store.
-        port: Where its pages are, on the loopback interface.
         log: Where it writes.
     """
 
-    def __init__(self, uri: str, port: int, log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, uri: str, port: int) -> None:
+        """Start it.
+
+        Args:
+            uri: The MLflow store.
+            port: Where its pages are, on the loopback interface.
+        """
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this module
                 [sys.executable, "-P", "-m", "evolve.tracking.beside", str(os.getpid()), uri, str(port)],
                 stdin=subprocess.DEVNULL,
@@ -39,10 +46,13 @@ class UiBeside:
 
     def terminate(self) -> None:
         """Tell it to end."""
-        self._process.terminate()
+        if self._process is not None:
+            self._process.terminate()
 
     def wait(self) -> None:
         """Wait until it has ended, not for long."""
+        if self._process is None:
+            return
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
