@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from nicegui import ui
@@ -10,7 +10,7 @@ from nicegui import ui
 from api import service, views
 from api.auth import Principal
 from api.dashboard.components import block, button, confirmed, link
-from api.dashboard.facts import can_pause, can_resume
+from api.dashboard.facts import can_pause, can_resume, owns
 from api.dashboard.following import attempt
 from api.dashboard.frame import require
 from api.dashboard.sections.base import View
@@ -28,13 +28,13 @@ class Actions:
     Args:
         view: Who looks at which search.
         record: The search as it stands.
+        on_change: Called when something was asked of the search.
     """
 
-    def __init__(self, view: View, record: SearchRecord) -> None:
+    def __init__(self, view: View, record: SearchRecord, on_change: Callable[[], Awaitable[None]]) -> None:
         self._view = view
-        self._own = view.principal.may("admin") or (
-            view.principal.may("submit") and record.submitted_by == view.principal.key_id
-        )
+        self._on_change = on_change
+        self._own = owns(view.principal, record)
         with block(classes="ev-actions", role="group", aria_label="What to do with this search"):
             self._yaml = link("Best YAML", self._download("best.yaml"), "ev-button ev-button-link", download="")
             self._weights = link("Weights", self._download("weights"), "ev-button ev-button-link", download="")
@@ -104,7 +104,8 @@ class Actions:
             site.supervisor.poke()
             return said
 
-        await attempt(act)
+        if await attempt(act):
+            await self._on_change()
 
     async def _forget(self) -> str:
         principal = await require("submit")

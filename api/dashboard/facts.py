@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from api.auth import Principal
 from evolve.fitness import DEFAULT_METRIC, Fitness
 from evolve.formatting import duration, fitness_label, gain_text, number
 from evolve.importance import Genes
@@ -117,6 +118,12 @@ def what_of(search: SearchRecord) -> str:
     model = search.document.get("model") or search.objective
     data = search.options.get("data") or search.document.get("data")
     return f"{model} on {data}" if data else str(model)
+
+
+def owns(principal: Principal, search: SearchRecord) -> bool:
+    """Whether somebody may change a search: an admin, or whoever submitted it."""
+    mine = principal.may("submit") and search.submitted_by == principal.key_id
+    return principal.may("admin") or mine
 
 
 def can_resume(search: SearchRecord) -> bool:

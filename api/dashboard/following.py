@@ -36,9 +36,11 @@ async def _refreshed(refresh: Callable[[], Awaitable[None]], problem: ui.element
     except EvolveError as error:
         message = str(error)
     except Exception:
+        if problem.is_deleted:
+            return
         log.exception("dashboard: a page could not be brought up to date")
         message = "This page cannot be brought up to date at the moment; it goes on trying. The log says why."
-    if message != trouble.said:
+    if message != trouble.said and not problem.is_deleted:  # somebody may have left meanwhile
         trouble.said = message
         problem.clear()
         if message:

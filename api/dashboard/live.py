@@ -99,14 +99,14 @@ class LiveSearch:
         self._news: deque[News] = deque(maxlen=_MOST_NEWS)
         self._progress: ProgressState | None = None
 
-    def snapshot(self) -> Snapshot:
-        """The search as it stands, or stood a moment ago. Waits for the database.
+    def snapshot(self, *, fresh: bool = False) -> Snapshot:
+        """The search as it stands, or unless `fresh` stood a moment ago. Waits for the database.
 
         Raises:
             SearchNotFound: It is gone.
         """
         with self._lock:
-            if self._snapshot is None or time.monotonic() - self._read_at > FRESH_SECONDS:
+            if fresh or self._snapshot is None or time.monotonic() - self._read_at > FRESH_SECONDS:
                 self._snapshot = self._refreshed()
                 self._read_at = time.monotonic()
             return self._snapshot
@@ -229,8 +229,8 @@ class LiveSearches:
         self._lock = threading.Lock()
         self._searches: OrderedDict[str, LiveSearch] = OrderedDict()
 
-    def snapshot(self, search_id: str) -> Snapshot:
-        """A search as it stands now. Waits for the database.
+    def snapshot(self, search_id: str, *, fresh: bool = False) -> Snapshot:
+        """A search as it stands, or unless `fresh` stood a moment ago. Waits for the database.
 
         Raises:
             SearchNotFound: There is none of this id.
@@ -241,7 +241,7 @@ class LiveSearches:
             while len(self._searches) > _MOST_SEARCHES:
                 self._searches.popitem(last=False)
         try:
-            return search.snapshot()
+            return search.snapshot(fresh=fresh)
         except Exception:
             with self._lock:
                 self._searches.pop(search_id, None)

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from evolve.ledger import Ledger
     from evolve.settings import Settings
 
-_PAGES = ("login", "searches", "search", "individual", "compare", "submit", "keys", "datasets", "downloads")
+_PAGES = (
+    "login",
+    "searches",
+    "search",
+    "individual",
+    "compare",
+    "submit",
+    "keys",
+    "datasets",
+    "downloads",
+    "missing",
+)
 _RECONNECT_SECONDS = 20.0
 
 # NiceGUI's templates and Vue's compiler need inline and evaluated scripts; nothing may come from elsewhere.

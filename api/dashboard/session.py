@@ -20,7 +20,8 @@ COOKIE = "evolve_session"
 SECONDS = 30 * 24 * 3600
 """How long somebody stays signed in."""
 
-_REMEMBERED_SECONDS = 5.0
+REMEMBERED_SECONDS = 5.0
+"""How long a key that was good is not looked up again."""
 _SECRET_BYTES = 32
 _COOKIE = re.compile(r"([0-9a-f]{1,32})\.(\d{1,12})\.([0-9a-f]{64})")
 
@@ -75,7 +76,7 @@ class Sessions:
             principal = None
         else:
             principal = None if record.revoked_at is not None else Principal(record.id, tuple(record.scopes))
-        self._seen[key_id] = (now + _REMEMBERED_SECONDS, principal)
+        self._seen[key_id] = (now + REMEMBERED_SECONDS, principal)
         return principal
 
     def _signature(self, content: str) -> str:

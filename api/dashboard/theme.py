@@ -23,14 +23,16 @@ _THEMES = {"auto": None, "light": False, "dark": True}
 
 def apply() -> ThemeSwitch:
     """Dress the page that is being built, in the theme that the reader chose."""
-    ui.add_head_html(f'<link rel="stylesheet" href="{ASSETS_PATH}/dashboard.css?{_version()}">')
+    ui.add_head_html(f'<link rel="stylesheet" href="{stylesheet()}">')
     chosen = context.client.request.cookies.get(THEME_COOKIE, "auto")
     return ThemeSwitch(chosen if chosen in _THEMES else "auto")
 
 
 @cache
-def _version() -> str:
-    return hashlib.sha256((ASSETS / "dashboard.css").read_bytes()).hexdigest()[:12]
+def stylesheet() -> str:
+    """Address of the stylesheet, another one whenever its content is another."""
+    digest = hashlib.sha256((ASSETS / "dashboard.css").read_bytes()).hexdigest()
+    return f"{ASSETS_PATH}/dashboard.css?{digest[:12]}"
 
 
 class ThemeSwitch:

@@ -54,8 +54,8 @@ def fitness_figure(
         *_spread(rows),
         _dots(shown, population, best, floor),
         _failed(individuals, population, floor),
-        line(_MEAN, [(row.generation + 0.5, short(row.mean)) for row in rows], "@mean", z=4),
-        _faint(line(_BEST, [(row.generation + 0.5, short(row.best)) for row in rows], "@best", width=1.4, z=4)),
+        line(_MEAN, [(row.generation + 0.5, short(row.mean)) for row in rows], "@mean", z=4, silent=True),
+        _best_of_each(rows),
         _so_far(individuals, population, default, last),
     ]
     return made
@@ -100,7 +100,7 @@ def _dots(shown: Sequence[IndividualRecord], population: int, best: int | None, 
         "itemStyle": {"color": "@dot", "opacity": 0.55, "borderColor": "@surface", "borderWidth": 0.5},
         "emphasis": {"scale": 1.6, "itemStyle": {"opacity": 1}},
         "cursor": "pointer",
-        "z": 3,
+        "z": 6,
     }
 
 
@@ -115,7 +115,7 @@ def _failed(individuals: Sequence[IndividualRecord], population: int, floor: flo
         "data": [[_place(each, population), floor, each.number, each.generation] for each in failed],
         "itemStyle": {"color": "@bad"},
         "cursor": "pointer",
-        "z": 3,
+        "z": 6,
     }
 
 
@@ -132,7 +132,9 @@ def _spread(rows: Sequence[GenerationSummary]) -> list[Options]:
     ]
 
 
-def _faint(series: Options) -> Options:
+def _best_of_each(rows: Sequence[GenerationSummary]) -> Options:
+    points = [(row.generation + 0.5, short(row.best)) for row in rows]
+    series = line(_BEST, points, "@best", width=1.4, z=4, silent=True)
     for style in ("lineStyle", "itemStyle"):
         series[style]["opacity"] = 0.55
     return series
@@ -149,7 +151,7 @@ def _so_far(
             points.append((_place(each, population), short(highest)))
     if points:
         points.append((last, short(highest)))
-    made = line(_SO_FAR, points, "@best", step="end", z=5)
+    made = line(_SO_FAR, points, "@best", step="end", z=5, silent=True)
     if default is not None:
         made["markLine"] = {
             "silent": True,

@@ -7,8 +7,6 @@ from typing import Any, TypeAlias
 import nicegui.elements.echart  # noqa: F401 - registers the library that the component imports
 from nicegui import ui
 
-from evolve.formatting import finite
-
 Options: TypeAlias = dict[str, Any]
 """ECharts options as plain data; colours are names such as `@best`, functions those of chart.js."""
 
@@ -40,7 +38,7 @@ class Chart(ui.element, component="chart.js"):
             shape: While it stays the same, what the reader hid or zoomed stays so too.
         """
         with self.props.suspend_updates():
-            self.props["options"] = finite(options)
-            self.props["meta"] = finite(meta or {})
+            self.props["options"] = options
+            self.props["meta"] = meta or {}
             self.props["shape"] = shape
         self.update()

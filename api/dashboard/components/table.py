@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from nicegui import events, ui
 
-from evolve.formatting import clean, finite
+from evolve.formatting import clean
 
 Cell: TypeAlias = str | dict[str, Any]
 
@@ -80,7 +80,7 @@ class DataTable(ui.element, component="table.js"):
 
     def show(self, rows: Sequence[dict[str, Any]], columns: Sequence[dict[str, Any]] | None = None) -> None:
         """Show other rows; what has not changed is not sent again."""
-        made = finite(list(rows))
+        made = list(rows)
         if made == self.props["rows"] and columns is None:
             return
         with self.props.suspend_updates():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api import service
 from api.auth import Principal
 from api.dashboard.charts.comparison import Race, over_evaluations, over_hours, race_figure
 from api.dashboard.components import Chart, DataTable, banner, block, busy, empty, link, text
@@ -37,7 +38,8 @@ async def compare_page(principal: Principal, ids: str = "") -> None:
         return
     if len(wanted) > MOST:
         raise InputError(f"ids: {MOST} searches can be compared at once, but got {len(wanted)}; leave some out")
-    await _Page(site(), wanted).build()
+    here = site()
+    await _Page(here, [(await here.run(service.search, here.ledger, each)).id for each in wanted]).build()
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,13 @@ class _Page:
                     "These searches trained on different data: compare how they improve, not how high.", "warning"
                 )
             with block(classes="ev-split"):
-                with block("section", "ev-card", aria_label="Over evaluations"):
+                with block("section", "ev-card"):
                     text("h2", f"Best {metric} over evaluations")
                     self._evaluations = Chart("The best so far of each search over its evaluations")
-                with block("section", "ev-card", aria_label="Over hours"):
+                with block("section", "ev-card"):
                     self._hours_title = text("h2", "")
                     self._hours = Chart("The best so far of each search over the hours that it took")
-            with block("section", "ev-card", aria_label="The searches"):
+            with block("section", "ev-card"):
                 text("h2", "The searches")
                 columns = (
                     column("Search", wide=True),
@@ -120,7 +122,7 @@ class _Page:
                     column("Model and data"),
                 )
                 self._table = DataTable("The searches", columns, stacked=True)
-            with block("section", "ev-card", aria_label="Their best configurations"):
+            with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
                     text("h2", "Their best configurations")
                     text("p", "Values in bold differ between the searches.", "ev-caption")

@@ -39,7 +39,7 @@ class _Page:
         text("h1", "Data sets")
         text("p", "A submission names a data set by its id. The set called demo is always there.", "ev-muted")
         if self._admin:
-            with block("section", "ev-card", aria_label="Register a data set"):
+            with block("section", "ev-card"):
                 text("h2", "Register a data set")
                 with block(classes="ev-fields"):
                     self._id = ui.input("Id", placeholder="bottles").props("outlined dense maxlength=64")
@@ -63,7 +63,7 @@ class _Page:
                 self._card(record)
 
     def _card(self, record: DatasetRecord) -> None:
-        with block("section", "ev-card", aria_label=f"Data set {record.id}"):
+        with block("section", "ev-card"):
             with block(classes="ev-card-head"):
                 text("h2", record.id)
                 if self._admin:

@@ -30,6 +30,7 @@ from evolve.ledger.records import EpochRecord, EvaluationRecord, IndividualRecor
 from evolve.overview import ancestors
 
 SECONDS = 1.0
+_LARGEST = 2**31
 
 
 @page("/searches/{search_id}/individuals/{number}", "Individual")
@@ -61,8 +62,8 @@ class _Page:
     async def build(self, record: SearchRecord) -> None:
         """Lay out the page, which fills itself once the browser has it."""
         here = self._view.site
-        found = await here.run(here.ledger.individuals, record.id, numbers=[self._number])
-        if not found:
+        known = 0 <= self._number < _LARGEST
+        if not known or not await here.run(here.ledger.individuals, record.id, numbers=[self._number]):
             raise NotFound(f"search {record.id}: individual {self._number}: there must be one, but there is none")
         with block("nav", "ev-crumbs", aria_label="Where you are"):
             link("Searches", "/")
@@ -105,17 +106,17 @@ class _Page:
             self._failure = block()
             self._tiles = Tiles("The individual at a glance")
             with block(classes="ev-split"):
-                with block("section", "ev-card", aria_label="Training"):
+                with block("section", "ev-card"):
                     text("h2", f"{metric} after each epoch")
                     self._no_curve = empty("No epoch yet", "The curve begins when its first epoch is over.")
                     self._curves = Chart(f"{metric} of individual {self._number} after each epoch")
-                with block("section", "ev-card", aria_label="Lineage"):
+                with block("section", "ev-card"):
                     text("h2", "Lineage")
                     self._origin = text("p", "", "ev-caption")
                     self._lineage = Chart(f"Individual {self._number} and its ancestors")
                     self._children = block("p", "ev-links ev-caption")
             with block(classes="ev-split"):
-                with block("section", "ev-card", aria_label="Genome"):
+                with block("section", "ev-card"):
                     text("h2", "Genome")
                     columns = (
                         column("Gene"),
@@ -124,7 +125,7 @@ class _Page:
                         column("Origin"),
                     )
                     DataTable("Genome", columns).show(gene_rows(snapshot, individual, href))
-                with block("section", "ev-card", aria_label="Requested and effective arguments"):
+                with block("section", "ev-card"):
                     with block(classes="ev-card-head"):
                         text("h2", "Requested and effective")
                         self._differences = text("p", "", "ev-caption")
@@ -135,7 +136,7 @@ class _Page:
                         column(""),
                     )
                     self._arguments = DataTable("Requested and effective arguments", columns)
-            with block("section", "ev-card", aria_label="Attempts"):
+            with block("section", "ev-card"):
                 text("h2", "Attempts")
                 self._attempts = block(classes="ev-panel")
 

@@ -47,7 +47,7 @@ class _Page:
                 "first key must be an admin's; from then on everybody needs one, here too.",
                 "warning",
             )
-        with block("section", "ev-card", aria_label="Make a key"):
+        with block("section", "ev-card"):
             text("h2", "Make a key")
             with block(classes="ev-fields"):
                 self._name = ui.input("Name", placeholder="who or what it is for").props(
@@ -58,7 +58,7 @@ class _Page:
             with block(classes="ev-actions"):
                 button("Make the key", self._make, "strong")
             self._made = block(aria_live="polite")
-        with block("section", "ev-card", aria_label="All keys"):
+        with block("section", "ev-card"):
             text("h2", "All keys")
             self._list = block(classes="ev-panel")
         await self._refresh()

@@ -81,12 +81,15 @@ class _Page:
                     text("span", f"submitted {_moment(record.created_at)}")
                     if record.priority:
                         text("span", f"priority {record.priority}")
-            self._actions = Actions(self._view, record)
+            self._actions = Actions(self._view, record, self._refresh_now)
         self._spoken = text("p", "", "ev-hidden", role="status", aria_live="polite")
 
-    async def _refresh(self) -> None:
+    async def _refresh_now(self) -> None:
+        await self._refresh(fresh=True)
+
+    async def _refresh(self, *, fresh: bool = False) -> None:
         site, search_id = self._view.site, self._view.search_id
-        snapshot = await site.run(site.searches.snapshot, search_id)
+        snapshot = await site.run(site.searches.snapshot, search_id, fresh=fresh)
         if snapshot is not self._snapshot:
             first = self._snapshot is None
             self._snapshot = snapshot

@@ -66,9 +66,9 @@ class _Form:
         """Lay out the form and what is said of it."""
         text("h1", "Submit a search")
         with block(classes="ev-split"):
-            with block("section", "ev-card", aria_label="The search"):
+            with block("section", "ev-card"):
                 self._fields()
-            with block("section", "ev-card", aria_label="What it amounts to"):
+            with block("section", "ev-card"):
                 text("h2", "What it amounts to")
                 self._verdict = block(aria_live="polite")
                 self._tiles = Tiles("Size of the search")

@@ -31,12 +31,12 @@ class Failures(Section):
     def build(self, snapshot: Snapshot) -> None:
         """Lay out the elements."""
         self._nothing = empty("No trial failed")
-        with block("section", "ev-card", aria_label="Failures by kind") as self._kinds_card:
+        with block("section", "ev-card") as self._kinds_card:
             text("h2", "By kind")
             self._kinds = DataTable(
                 "Failures by kind", (column("Kind"), column("Individuals given up"), column("What follows"))
             )
-        with block("section", "ev-card", aria_label="Latest failures") as self._latest_card:
+        with block("section", "ev-card") as self._latest_card:
             text("h2", "Latest")
             columns = (column("Individual"), column("Kind"), column("Ago", end=True), column("Message", wide=True))
             self._latest = DataTable("Latest failures", columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from api.dashboard.charts.base import Options
 from api.dashboard.charts.genes import choice_names, distribution_figure, importance_figure, parallel_figure
 from api.dashboard.components import Chart, block, button, empty, text
 from api.dashboard.facts import genes_of, metric_of
@@ -17,6 +18,7 @@ FEW = 12
 
 _SECONDS = 4.0
 _REMEMBERED = 900.0
+_SHARED_SECONDS = 20.0
 _AXIS_WIDTH = 92
 
 
@@ -32,14 +34,14 @@ class GenesSection(Section):
         self._all = len(self._genes) <= FEW
         self._drawn_at, self._drawn, self._judged = 0.0, -1, -1
         self._shares: Mapping[str, float] = {}
-        with block("section", "ev-card", aria_label="Importance"):
+        with block("section", "ev-card"):
             with block(classes="ev-card-head"):
                 text("h2", "Importance")
                 self._explained = text("p", "", "ev-caption")
             self._unclear = empty("Being reckoned …")
             self._bars = Chart("How much of the fitness each gene explains by itself", classes="ev-bars")
             self._bars.set_visibility(False)
-        with block("section", "ev-card", aria_label="All genes together"):
+        with block("section", "ev-card"):
             with block(classes="ev-card-head"):
                 text("h2", "All genes together")
                 text(
@@ -51,7 +53,7 @@ class GenesSection(Section):
                 classes="ev-scroll", tabindex=0, role="region", aria_label="Parallel coordinates"
             ) as self._wide:
                 self._parallel = Chart("All genes and the fitness side by side, a line for each individual")
-        with block("section", "ev-card", aria_label="Genes over generations"):
+        with block("section", "ev-card"):
             with block(classes="ev-card-head"):
                 text("h2", "Genes over generations")
                 text("p", "A dot is an individual, the stronger the fitter; the line is the median.", "ev-caption")
@@ -68,11 +70,11 @@ class GenesSection(Section):
         if self._drawn >= 0 and time.monotonic() - self._drawn_at < _SECONDS and not snapshot.record.state.is_over:
             return
         self._drawn, self._drawn_at = snapshot.record.evaluated, time.monotonic()
-        self._draw()
+        await self._draw()
         before = list(self._chosen())
         await self._judge(snapshot)
         if list(self._chosen()) != before:  # the most important ones come first
-            self._draw()
+            await self._draw()
 
     async def _judge(self, snapshot: Snapshot) -> None:
         scored = sum(each.fitness is not None for each in snapshot.individuals)
@@ -109,11 +111,12 @@ class GenesSection(Section):
         names = [*ranked, *(name for name in self._genes if name not in ranked)]
         return {name: self._genes[name] for name in (names if self._all else names[:FEW])}
 
-    def _draw(self) -> None:
-        genes, record = self._chosen(), self._snapshot.record
-        individuals = self._snapshot.individuals
+    async def _draw(self) -> None:
+        genes, snapshot = self._chosen(), self._snapshot
+        key = ("genes", snapshot.record.id, snapshot.record.evaluated, tuple(genes))
+        parallel, small = await self.view.site.shared(key, _SHARED_SECONDS, _figures, genes, snapshot)
         self._parallel.style(f"min-width: {_AXIS_WIDTH * (len(genes) + 1)}px")
-        self._parallel.show(parallel_figure(genes, individuals, metric_of(record)), shape=",".join(genes))
+        self._parallel.show(parallel, shape=",".join(genes))
         if list(self._figures) != list(genes):
             self._grid.clear()
             self._figures = {}
@@ -121,9 +124,7 @@ class GenesSection(Section):
                 for name in genes:
                     self._figures[name] = self._small(name)
         for name, figure in self._figures.items():
-            figure.show(
-                distribution_figure(name, genes[name], individuals, best=record.best_individual), shape=name
-            )
+            figure.show(small[name], shape=name)
 
     def _small(self, name: str) -> Chart:
         with block():
@@ -139,7 +140,14 @@ class GenesSection(Section):
                             text("span", choice)
             return Chart(f"Values of {name} over the generations", href=self.view.individuals, classes="ev-gene")
 
-    def _show_all(self) -> None:
+    async def _show_all(self) -> None:
         self._all = True
         self._more.set_visibility(False)
-        self._draw()
+        await self._draw()
+
+
+def _figures(genes: Genes, snapshot: Snapshot) -> tuple[Options, dict[str, Options]]:
+    """All genes together, and each over the generations."""
+    individuals, best = snapshot.individuals, snapshot.record.best_individual
+    parallel = parallel_figure(genes, individuals, metric_of(snapshot.record))
+    return parallel, {name: distribution_figure(name, gene, individuals, best=best) for name, gene in genes.items()}

@@ -27,14 +27,14 @@ class Lineage(Section):
         self._drawn: int | None = None
         self._nothing = empty("No best yet", "It appears with the first evaluated individual.")
         with block(classes="ev-panel") as self._content:
-            with block("section", "ev-card", aria_label="Lineage of the best"):
+            with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
                     self._title = text("h2", "Where the best came from")
                     text(
                         "p", "From left to right; a thick line from the parent that gave most genes.", "ev-caption"
                     )
                 self._chart = Chart("The best individual and its ancestors", classes="ev-tall")
-            with block("section", "ev-card", aria_label="Genes of the best"):
+            with block("section", "ev-card"):
                 text("h2", "The best configuration")
                 columns = (column("Gene"), column("Best", end=True), column("Default", end=True), column("Arose"))
                 self._genes = DataTable("Genes of the best", columns)

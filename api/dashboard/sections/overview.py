@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from api.dashboard.charts.base import Options
 from api.dashboard.charts.fitness import fitness_figure, fitness_meta
 from api.dashboard.components import Chart, DataTable, block, empty, text
 from api.dashboard.components.table import cell, column, row
@@ -26,6 +27,7 @@ from evolve.ledger.records import SearchRecord, SearchState
 from evolve.overview import generations
 
 _NEWS = 6
+_SHARED_SECONDS = 10.0
 
 
 class Overview(Section):
@@ -41,7 +43,7 @@ class Overview(Section):
         self._progress = self._bar.parent_slot.parent if self._bar.parent_slot else self._bar
         self._tiles = Tiles("The search at a glance")
         with block(classes="ev-wide-split"):
-            with block("section", "ev-card", aria_label="Fitness over generations"):
+            with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
                     text("h2", f"{metric} over generations")
                     text("p", "A dot is an individual: click it for its page; a cross failed.", "ev-caption")
@@ -52,7 +54,7 @@ class Overview(Section):
                     classes="ev-tall",
                 )
             with block(classes="ev-panel"):
-                with block("section", "ev-card", aria_label="Running now"):
+                with block("section", "ev-card"):
                     with block(classes="ev-card-head"):
                         text("h2", "Running now")
                         self._running_note = text("p", "", "ev-caption")
@@ -60,7 +62,7 @@ class Overview(Section):
                         "Trials that run now",
                         (column("#"), column("Epoch"), column(metric), column("", end=True)),
                     )
-                self._news_card = block("section", "ev-card", aria_label="News")
+                self._news_card = block("section", "ev-card")
                 with self._news_card:
                     text("h2", "News")
                     self._news = block("ul", "ev-list")
@@ -72,7 +74,7 @@ class Overview(Section):
         record = snapshot.record
         self._show_progress(record)
         self._show_tiles(snapshot)
-        self._show_curve(snapshot)
+        await self._show_curve(snapshot)
         self._show_running(snapshot)
         self._show_news(snapshot.news[:_NEWS])
 
@@ -108,7 +110,7 @@ class Overview(Section):
         ]
         self._tiles.show(tiles, good=(2,) if improvement is not None and improvement > 0 else ())
 
-    def _show_curve(self, snapshot: Snapshot) -> None:
+    async def _show_curve(self, snapshot: Snapshot) -> None:
         record = snapshot.record
         told = tuple(each.told for each in snapshot.individuals[-64:])
         state = (record.evaluated, record.best_individual, len(snapshot.individuals), told)
@@ -119,16 +121,9 @@ class Overview(Section):
         self._waiting.set_visibility(not shown)
         self._chart.set_visibility(shown)
         if shown:
-            metric = metric_of(record)
-            options = fitness_figure(
-                generations(snapshot.individuals),
-                snapshot.individuals,
-                population=population_of(record),
-                default=record.default_fitness,
-                best=record.best_individual,
-                metric=metric,
-            )
-            self._chart.show(options, fitness_meta(snapshot.individuals, metric), "fitness")
+            key = ("curve", record.id, state)
+            options, meta = await self.view.site.shared(key, _SHARED_SECONDS, _curve, snapshot)
+            self._chart.show(options, meta, "fitness")
 
     def _show_running(self, snapshot: Snapshot) -> None:
         trials = snapshot.running
@@ -175,6 +170,20 @@ class Overview(Section):
                     )
                     who = f"#{each.individual}: " if each.individual is not None else ""
                     text("span", f"{who}{each.text}" + (" (tried again)" if each.retry else ""), "ev-small")
+
+
+def _curve(snapshot: Snapshot) -> tuple[Options, dict[str, Any]]:
+    """The figure of a search; takes a while for a long one."""
+    record, metric = snapshot.record, metric_of(snapshot.record)
+    options = fitness_figure(
+        generations(snapshot.individuals),
+        snapshot.individuals,
+        population=population_of(record),
+        default=record.default_fitness,
+        best=record.best_individual,
+        metric=metric,
+    )
+    return options, fitness_meta(snapshot.individuals, metric)
 
 
 def _to_go(snapshot: Snapshot) -> str:

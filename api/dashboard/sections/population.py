@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
@@ -17,6 +18,7 @@ from evolve.ledger.records import IndividualRecord
 from evolve.trial import Json, TrialState
 
 PAGE = 25
+ALL = -1
 
 _SHOWN = {
     "all": "All",
@@ -33,15 +35,15 @@ class Population(Section):
 
     def build(self, snapshot: Snapshot) -> None:
         """Lay out the elements."""
-        self._sort, self._which, self._generation, self._page = "-fitness", "all", -1, 0
+        self._sort, self._which, self._generation, self._page = "-fitness", "all", ALL, 0
         self._snapshot = snapshot
         genes = genes_of(snapshot.record)
-        with block("section", "ev-card", aria_label="Population"):
+        with block("section", "ev-card"):
             with block(classes="ev-filters"):
                 which = ui.select(_SHOWN, value="all", label="Individuals").props("outlined dense options-dense")
                 which.classes("ev-choice-field")
                 which.on_value_change(lambda event: self._choose(which=str(event.value)))
-                self._generations = ui.select({-1: "All"}, value=-1, label="Generation")
+                self._generations = ui.select({ALL: "All"}, value=ALL, label="Generation")
                 self._generations.props("outlined dense options-dense").classes("ev-choice-field")
                 self._generations.on_value_change(lambda event: self._choose(generation=int(event.value)))
                 text("p", "Values in bold differ from the default.", "ev-caption")
@@ -66,40 +68,29 @@ class Population(Section):
         self._snapshot = snapshot
         last = max((each.generation for each in snapshot.individuals), default=0)
         if len(self._generations.options) != last + 2:
-            self._generations.set_options({-1: "All", **{each: str(each) for each in range(last + 1)}})
-        self._show()
+            self._generations.set_options({ALL: "All", **{each: str(each) for each in range(last + 1)}})
+        await self._show()
 
-    def _choose(
+    async def _choose(
         self, *, sort: str | None = None, which: str | None = None, generation: int | None = None, page: int = 0
     ) -> None:
         self._sort = sort or self._sort
         self._which = which if which in _SHOWN else self._which
         self._generation = self._generation if generation is None else generation
         self._page = page
-        self._show()
+        await self._show()
 
-    def _show(self) -> None:
-        chosen = [each for each in self._snapshot.individuals if self._wanted(each)]
-        ordered = _ordered(chosen, self._sort)
+    async def _show(self) -> None:
+        wish = (self._which, self._generation, self._sort)
+        ordered = await self.view.site.run(_chosen, self._snapshot.individuals, *wish)
+        if wish != (self._which, self._generation, self._sort):
+            return  # something else was chosen meanwhile
         self._page = min(self._page, max(0, (len(ordered) - 1) // PAGE))
         part = ordered[self._page * PAGE : (self._page + 1) * PAGE]
         self._table.show([self._row(each) for each in part])
         self._table.set_visibility(bool(part))
         self._nothing.set_visibility(not part)
         self._pager.show(self._page, len(ordered))
-
-    def _wanted(self, individual: IndividualRecord) -> bool:
-        if self._generation >= 0 and individual.generation != self._generation:
-            return False
-        match self._which:
-            case "evaluated":
-                return individual.fitness is not None
-            case "open":
-                return individual.told is None
-            case "failed":
-                return individual.failure is not None
-            case _:
-                return True
 
     def _row(self, individual: IndividualRecord) -> dict[str, Any]:
         record = self._snapshot.record
@@ -136,6 +127,21 @@ def _gene(value: Json, default: Json) -> dict[str, Any]:
     if value is None:
         return cell("off", tone="muted", note="Does not exist under these conditions")
     return cell(compact(value), **({"tone": "strong"} if value != default else {}))
+
+
+def _chosen(
+    individuals: Sequence[IndividualRecord], which: str, generation: int, sort: str
+) -> list[IndividualRecord]:
+    """Some of the individuals, in order."""
+    found = [each for each in individuals if generation in (ALL, each.generation)]
+    match which:
+        case "evaluated":
+            found = [each for each in found if each.fitness is not None]
+        case "open":
+            found = [each for each in found if each.told is None]
+        case "failed":
+            found = [each for each in found if each.failure is not None]
+    return _ordered(found, sort)
 
 
 def _ordered(individuals: list[IndividualRecord], sort: str) -> list[IndividualRecord]:

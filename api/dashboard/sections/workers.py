@@ -40,13 +40,13 @@ class Workers(Section):
         self._tiles = Tiles("Workers and cost")
         self._nothing = empty("No trial has started yet")
         with block(classes="ev-panel") as self._content:
-            with block("section", "ev-card", aria_label="Trials by worker"):
+            with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
                     text("h2", "Trials by worker")
                     text("p", "A bar is a trial; click it for its individual.", "ev-caption")
                 self._chart = Chart("Which worker trained which individual when", classes="ev-bars")
             with block(classes="ev-split"):
-                with block("section", "ev-card", aria_label="Use of workers"):
+                with block("section", "ev-card"):
                     text("h2", "Use")
                     columns = (
                         column("Worker"),
@@ -55,7 +55,7 @@ class Workers(Section):
                         column("GPU-hours", end=True),
                     )
                     self._use = DataTable("Use of workers", columns)
-                with block("section", "ev-card ev-limited", aria_label="Cost by generation"):
+                with block("section", "ev-card ev-limited"):
                     text("h2", "Cost by generation")
                     self._cost = DataTable("Cost by generation", _COST)
 
