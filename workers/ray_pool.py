@@ -2,7 +2,7 @@
 
 Run as `python -m workers.ray_pool FILE CPUS GPUS`. It writes to FILE how it is reached, readable for its owner
 only, and ends on SIGTERM, or when for long nobody has held a shared lock on the file beside it that ends in
-`.lock`. The FILE is gone before Ray is.
+`.lock`. The FILE is gone before Ray is. A second one for the same FILE ends at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ def main(file: Path, cpus: int, gpus: int) -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with open(file.with_suffix(".lock"), "ab") as lock:
+    with open(file.with_suffix(".lock"), "ab") as lock, open(file.with_suffix(".held"), "ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another pool starts already")
         cluster = RayCluster(cpus=cpus, gpus=gpus)
         try:
             _announce(file, cpus, gpus)

@@ -84,7 +84,7 @@ class Survey:
     """
 
     def __init__(self, address: str, log: Path) -> None:
-        self._command = [sys.executable, "-P", "-m", "workers.ray_survey", address]
+        self._command = self._command_for(address)
         self._log = log
         self._nodes: Sequence[Node] = ()
         self._heard = float("-inf")
@@ -103,6 +103,9 @@ class Survey:
         if self._process is not None:
             self._process.kill()
         self._thread.join(END_SECONDS)
+
+    def _command_for(self, address: str) -> Sequence[str]:
+        return [sys.executable, "-P", "-m", "workers.ray_survey", address]
 
     def _watch(self) -> None:
         while not self._closing.is_set():

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
 END_SECONDS = 10.0
+LARGEST_LOG_BYTES = 2**20
 FOREIGN = ("RAY_AUTH_", "RAY_ADDRESS")
 """Variables that are about another Ray than ours."""
 
@@ -182,7 +183,9 @@ class LocalPool:
             return
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as output:
+        if self._log.exists() and self._log.stat().st_size > LARGEST_LOG_BYTES:
+            self._log.unlink()
+        with self._log.open("ab") as output:
             self._starting = subprocess.Popen(  # noqa: S603 - our own module
                 self._command,
                 stdin=subprocess.DEVNULL,
