@@ -128,7 +128,10 @@ class Engine:
         """Give a process its network interfaces."""
         for number, network in enumerate(spec.networks):
             self._count += 1
-            peer = ["peer", "name", f"eth{number}", "netns", str(process)]
+            # an address has one hardware address, as with Docker: neighbours remember it
+            numbers = self.address(spec.name, network).split(".")
+            hardware = ":".join(["02", "42", *(f"{int(each):02x}" for each in numbers)])
+            peer = ["peer", "name", f"eth{number}", "address", hardware, "netns", str(process)]
             self._ip("link", "add", f"v{self._count}", "master", network, "type", "veth", *peer)
             self._ip("link", "set", f"v{self._count}", "up")
 
@@ -150,6 +153,7 @@ class Container:
         self.folder = engine.folder / spec.name
         self.folder.mkdir(exist_ok=True)
         self._log = self.folder / "log"
+        (self.folder / "ready").unlink(missing_ok=True)
         script = self.folder / "start.sh"
         script.write_text(_start_script(spec, engine, self.folder))
         flags = ["--mount", "--propagation=private", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
@@ -175,6 +179,7 @@ class Container:
 
     def enter(self, command: Sequence[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run another command in it, as `docker exec` does."""
+        wait_until((self.folder / "ready").exists, f"{self.spec.name} is built")
         inside = ["nsenter", f"--target={_first_child(self.process.pid)}"]
         inside += ["--mount", "--net", "--uts", "--ipc", "--pid", "chroot", str(self.folder / "root")]
         return subprocess.run(
@@ -235,10 +240,11 @@ def _start_script(spec: Spec, engine: Engine, folder: Path) -> str:
         if (gateway := engine.gateway(network)) is not None:
             lines.append(f"ip route replace default via {gateway}")
     command = [*_bare(spec), *spec.command]
+    lines.append(f"touch {folder / 'ready'}")
     # the first process hands SIGTERM on and takes in orphans, as Docker's does
     lines.append(f"chroot . {shlex.join(command)} & child=$!")
-    lines.append("trap 'kill -TERM $child' TERM; code=0; wait $child || code=$?")
-    lines.append("while kill -0 $child 2>/dev/null; do code=0; wait $child || code=$?; done; exit $code")
+    lines.append("asked=; trap 'asked=1; kill -TERM $child' TERM; code=0; wait $child || code=$?")
+    lines.append('while [ -n "$asked" ]; do asked=; code=0; wait $child || code=$?; done; exit $code')
     return "\n".join(lines) + "\n"
 
 
