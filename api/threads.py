@@ -10,13 +10,16 @@ hostile one takes a second; what takes long for other reasons, such as a report,
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 READERS = 4
 WRITERS = 4
 HEAVY = 2
+CLOSING_SECONDS = 3.0
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -29,33 +32,45 @@ class Threads:
         self._read = ThreadPoolExecutor(READERS, thread_name_prefix="api-read")
         self._write = ThreadPoolExecutor(WRITERS, thread_name_prefix="api-write")
         self._judge = ThreadPoolExecutor(1, thread_name_prefix="api-judge")
-        self._heavy = ThreadPoolExecutor(HEAVY, thread_name_prefix="api-heavy")
+        self._heavy = asyncio.Semaphore(HEAVY)
+        self._aside: set[Future[object]] = set()
 
     async def read(self, function: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
         """Run a quick look into the ledger."""
-        return await _run(self._read, function, *args, **options)
+        return await asyncio.wrap_future(self._read.submit(function, *args, **options))
 
     async def write(self, function: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
         """Run something that may wait for a lock."""
-        return await _run(self._write, function, *args, **options)
+        return await asyncio.wrap_future(self._write.submit(function, *args, **options))
 
     async def judge(self, function: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
         """Run something that reads a document."""
-        return await _run(self._judge, function, *args, **options)
+        return await asyncio.wrap_future(self._judge.submit(function, *args, **options))
 
     async def heavy(self, function: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
-        """Run something that takes seconds; at most two at once."""
-        return await _run(self._heavy, function, *args, **options)
+        """Run something that takes seconds or minutes; at most two at once, and nothing waits for it at the end."""
+        await self._heavy.acquire()
+        loop, future = asyncio.get_running_loop(), Future[_R]()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*args, **options))
+            except BaseException as error:  # whatever it is, it belongs to whoever waits
+                future.set_exception(error)
+            with suppress(RuntimeError):  # the loop may have ended before
+                loop.call_soon_threadsafe(self._heavy.release)
+
+        threading.Thread(target=run, name="api-heavy", daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(future))
 
     def aside(self, function: Callable[_P, object], *args: _P.args, **options: _P.kwargs) -> None:
         """Run something that writes, and that nobody waits for."""
-        self._write.submit(function, *args, **options)
+        future: Future[object] = self._write.submit(function, *args, **options)
+        self._aside.add(future)
+        future.add_done_callback(self._aside.discard)
 
     def close(self) -> None:
-        """Take no more work; what waits is dropped, what runs is left to end."""
-        for pool in (self._read, self._write, self._judge, self._heavy):
+        """Take no more work; what waits is dropped, and what writes has some seconds to end."""
+        for pool in (self._read, self._write, self._judge):
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-async def _run(pool: ThreadPoolExecutor, function: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
-    return await asyncio.wrap_future(pool.submit(function, *args, **options))
+        wait(tuple(self._aside), CLOSING_SECONDS)
