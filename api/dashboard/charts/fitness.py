@@ -12,7 +12,7 @@ from evolve.overview import GenerationSummary
 from evolve.report.history import fitness_range
 from evolve.report.plot import sample
 
-DOTS = 1500
+DOTS = 1000
 """More individuals than this are thinned: the best, and the others evenly over the search."""
 
 _BEST, _MEAN, _SPREAD, _SO_FAR = "best", "mean", "spread", "best so far"

@@ -233,7 +233,8 @@ class _Page:
         rows = [] if newest is None else argument_rows(newest)
         differing = sum(each.get("tone") == "bad" for each in rows)
         if newest is None or not newest.effective:
-            self._differences.text = "what took effect is known when it is trained"
+            over = newest is not None and newest.state.is_finished
+            self._differences.text = f"what took effect is {'not known' if over else 'known when it is trained'}"
         else:
             self._differences.text = f"{differing} differ" if differing else "everything took effect as requested"
         self._arguments.show(rows)

@@ -25,6 +25,7 @@ _PAGE = """<!doctype html>
 <p class="ev-muted">It may have been moved, or its address is not complete.</p>
 <p><a href="/">To the list of searches</a></p>
 </main>
+<script>if (matchMedia("(prefers-color-scheme: dark)").matches) document.body.classList.add("body--dark")</script>
 </body>
 </html>
 """
