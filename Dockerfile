@@ -35,6 +35,6 @@ ENV EVOLVE_HOME=/var/lib/evolve \
     RAY_USAGE_STATS_ENABLED=0 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-USER evolve
+USER 10001:10001
 EXPOSE 8000
 CMD ["evolve", "serve", "--host", "0.0.0.0"]

@@ -13,4 +13,5 @@ if [ ! -s "$data/PG_VERSION" ]; then
     done
     pg_ctl --pgdata="$data" --wait stop
 fi
-exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/run/postgresql "$@"
+[ "${1:-postgres}" = postgres ]
+exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/run/postgresql "${@:2}"

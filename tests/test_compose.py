@@ -258,7 +258,7 @@ def is_in_the_image(path: str) -> bool:
 def test_the_image_is_of_the_tested_python_and_runs_as_nobody() -> None:
     steps = dockerfile()
     assert steps[0] == ("FROM", "python:3.11-slim-bookworm")
-    assert [rest for name, rest in steps if name == "USER"] == ["evolve"]
+    assert [rest for name, rest in steps if name == "USER"] == [f"{PROGRAM_USER}:{PROGRAM_USER}"]
     assert f"useradd --uid {PROGRAM_USER}" in " ".join(rest for _, rest in steps)
     assert all(service["user"] == f"{PROGRAM_USER}:{PROGRAM_USER}" for service in PROGRAMS.values())
     assert [name for name, _ in steps].index("USER") > max(n for n, (name, _) in enumerate(steps) if name == "RUN")
@@ -298,3 +298,17 @@ def test_what_is_copied_into_the_image_is_enough_to_build_the_package(tmp_path: 
 def test_variables_are_replaced_as_compose_does() -> None:
     assert interpolate("${A}-${B:-b}-$${C}", {"A": "a"}) == "a-b-${C}"
     assert interpolate("${B:-b}", {"B": "x"}) == "x"
+
+
+def test_what_the_guide_names_is_there() -> None:
+    guide = (ROOT / "docs/deploy.md").read_text()
+    for path in set(re.findall(r"\bdocker/[\w.-]+", guide)):
+        assert (ROOT / path).exists(), path
+    for path in OVERRIDES:
+        assert f"docker/{path.name}" in guide
+    for name in SERVICES:
+        assert f"| `{name}` |" in guide
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"(?m)^## (.+)", guide)
+    }
+    assert set(re.findall(r"\]\(#([\w-]+)\)", guide)) <= anchors
