@@ -202,7 +202,7 @@ def test_the_parts_of_a_search(page, busy: Served, bottles: SearchRecord) -> Non
     expect(tile(page, "GPU-hours")).to_have_text(f"{bottles.gpu_seconds / 3600:.2f}")
     page.get_by_role("tab", name="Settings").click()
     expect(page.locator("pre")).to_contain_text("nms_iou")
-    assert page.url.endswith("?tab=settings")
+    page.wait_for_function("location.search === '?tab=settings'")
 
 
 def test_a_search_is_submitted(page, busy: Served) -> None:
@@ -385,6 +385,20 @@ def test_results_are_downloaded(page, busy: Served, bottles: SearchRecord) -> No
     missing = page.request.get(f"{busy.url}/searches/{bottles.id}/weights")
     assert missing.status == 404
     assert len(missing.text().splitlines()) == 1
+
+
+def test_unknown_addresses(page, busy: Served) -> None:
+    answer = page.request.get(f"{busy.url}/api/v1/nothing", headers={"accept": "text/html"})
+    assert (answer.status, answer.json()) == (404, {"detail": answer.json()["detail"]})
+    assert page.goto(f"{busy.url}/nothing").status == 404
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    assert page.request.get(f"{busy.url}/nothing.js", headers={"accept": "*/*"}).json() == {"detail": "Not Found"}
+    assert page.goto(f"{busy.url}/searches/00000000").status == 404
+    expect(page.get_by_role("alert")).to_contain_text("no search has this id")
+    assert page.goto(f"{busy.url}/searches/bottles/individuals/99999999999999999999").status == 404
+    policy = page.request.get(busy.url).headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
 
 
 @pytest.fixture

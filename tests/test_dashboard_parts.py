@@ -23,11 +23,14 @@ from api.dashboard.charts.lineage import lineage_figure
 from api.dashboard.charts.workers import worker_figure, worker_use
 from api.dashboard.live import LiveSearch, LiveSearches
 from api.dashboard.session import COOKIE, SECONDS, Sessions
-from dashboard_helpers import Driver, enter, fail_with, fill
+from api.dashboard.site import Site
+from api.options import ServiceOptions
+from dashboard_helpers import Driver, FakeSupervisor, enter, fail_with, fill
 from evolve.exceptions import SearchNotFound
 from evolve.ledger import Ledger, Request, SearchState
 from evolve.ledger.times import TrialTimes
 from evolve.overview import ancestors, generations
+from evolve.settings import Settings
 from evolve.trial import TrialState
 from sample_searches import GENES, individual, sample_ledger, search_record
 
@@ -300,3 +303,22 @@ def test_cookies_name_a_key_until_it_is_revoked(ledger: Ledger, tmp_path: Path) 
     assert later.principal(cookie) is None
     ledger.registry.revoke_key(made["key_id"])
     assert Sessions(ledger.registry, home, clock=lambda: now).principal(cookie) is None
+
+
+@pytest.mark.parametrize(
+    ("tracking", "port", "given", "pages"),
+    [
+        ("", 5000, "", "http://127.0.0.1:5000"),
+        ("", None, "", ""),
+        ("http://mlflow:5000", None, "", ""),  # known within a network of containers only
+        ("http://mlflow:5000", None, "https://mlflow.example.com/", "https://mlflow.example.com"),
+        ("https://mlflow.example.com/", None, "", "https://mlflow.example.com"),
+        ("http://[::1]:5000", None, "", "http://[::1]:5000"),
+    ],
+)
+def test_where_a_browser_finds_mlflow(tmp_path: Path, tracking, port, given, pages) -> None:
+    settings = Settings(home=tmp_path, MLFLOW_TRACKING_URI=tracking, mlflow_url=given)
+    with Ledger(settings.ledger_url) as ledger:
+        site = Site(ledger, settings, FakeSupervisor(), ServiceOptions(mlflow_port=port), None)
+        assert site.mlflow_pages == pages
+        site.close()

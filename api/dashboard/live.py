@@ -24,6 +24,7 @@ FRESH_SECONDS = 0.8
 """Whoever asks again within this time gets the same answer."""
 
 _MOST_SEARCHES = 24
+_UNUSED_SECONDS = 120.0
 _FIRST_EVENTS = 1000
 _BATCH = 5000
 _MOST_NEWS = 40
@@ -227,7 +228,7 @@ class LiveSearches:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._searches: OrderedDict[str, LiveSearch] = OrderedDict()
+        self._searches: OrderedDict[str, tuple[LiveSearch, float]] = OrderedDict()  # and when it was last used
 
     def snapshot(self, search_id: str, *, fresh: bool = False) -> Snapshot:
         """A search as it stands, or unless `fresh` stood a moment ago. Waits for the database.
@@ -235,9 +236,13 @@ class LiveSearches:
         Raises:
             SearchNotFound: There is none of this id.
         """
+        now = time.monotonic()
         with self._lock:
-            search = self._searches.pop(search_id, None) or LiveSearch(self._ledger, search_id)
-            self._searches[search_id] = search
+            known = self._searches.pop(search_id, None)
+            search = known[0] if known else LiveSearch(self._ledger, search_id)
+            self._searches[search_id] = search, now
+            for unused in [key for key, (_, used) in self._searches.items() if now - used > _UNUSED_SECONDS]:
+                del self._searches[unused]
             while len(self._searches) > _MOST_SEARCHES:
                 self._searches.popitem(last=False)
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from urllib.parse import urlsplit
 
 from nicegui import context
 
@@ -94,7 +95,10 @@ class Site:
             return self.settings.mlflow_url.rstrip("/")
         if self.options.mlflow_port is not None:
             return f"http://127.0.0.1:{self.options.mlflow_port}"
-        return self.settings.tracking_uri.rstrip("/") if is_server(self.settings.tracking_uri) else ""
+        server = self.settings.tracking_uri
+        # a name without a dot, as in a network of containers, means nothing to a browser elsewhere
+        host = (urlsplit(server).hostname or "") if is_server(server) else ""
+        return server.rstrip("/") if "." in host or ":" in host or host == "localhost" else ""
 
     def close(self) -> None:
         """Let the threads go."""
