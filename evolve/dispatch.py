@@ -6,6 +6,7 @@ trial produced them. One contract suite (tests/test_dispatch_contract.py) runs o
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ class Dispatcher(Protocol):
         """How many trials can run at once."""
         ...
 
+    def resize(self, slots: int) -> None:
+        """Run so many trials at once from now on, as far as this dispatcher can; 0 starts none.
+
+        Trials that run go on although they may be too many for a while; those that are queued wait.
+        """
+        ...
+
     def submit(self, spec: TrialSpec) -> None:
         """Queue a trial; it starts as soon as a slot is free. Never blocks on training."""
         ...
@@ -112,13 +120,16 @@ class InlineDispatcher:
     order of events depends on the specs alone.
     """
 
-    slots = 1
-
     def __init__(self, objective: Objective) -> None:
+        self.slots = 1
         self._objective = objective
         self._queue: deque[TrialSpec] = deque()
         self._current: tuple[str, TrialStream] | None = None
         self._news: list[TrialEvent] = []
+
+    def resize(self, slots: int) -> None:
+        """Start trials one by one, or none: there is one slot and there will be no other."""
+        self.slots = min(slots, 1)
 
     def submit(self, spec: TrialSpec) -> None:
         """Queue a trial; it starts when the trials before it are over."""
@@ -126,7 +137,9 @@ class InlineDispatcher:
 
     def events(self, timeout: float) -> list[TrialEvent]:
         """Train one epoch of the current trial; blocks for as long as that takes, whatever `timeout` says."""
-        if self._current is None and self._queue:
+        if self._current is None and self._queue and not self.slots:
+            time.sleep(timeout)
+        elif self._current is None and self._queue:
             spec = self._queue.popleft()
             self._current = (spec.trial_id, self._objective.run(spec))
             self._news.append(Started(spec.trial_id, "inline"))

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
 
+import psutil
+
 from evolve.exceptions import EvolveError
 from evolve.trial import Json
 
@@ -30,6 +32,30 @@ def describe_environment() -> dict[str, Json]:
         "gpus": gpus,
         "packages": {name: found for name in RECORDED if (found := _version(name))},
     }
+
+
+def cpu_count() -> int:
+    """Cores that this process may use: a container may have fewer than its machine."""
+    cores = len(os.sched_getaffinity(0))
+    quota, _, period = _control_group("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use, likewise."""
+    total = int(psutil.virtual_memory().total)
+    limit = _control_group("memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _control_group(name: str) -> str:
+    """A limit of the container that this process runs in; empty where there is none."""
+    try:
+        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def gpu_names() -> list[str]:

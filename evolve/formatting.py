@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from evolve.ledger.records import SearchRecord
 from evolve.trial import FailureKind
+
+if TYPE_CHECKING:
+    from evolve.ledger.records import SearchRecord
 
 MISSING = "–"  # noqa: RUF001 - an en dash stands where there is no value
 
@@ -16,6 +20,11 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 def clean(text: str) -> str:
     """`text` on one line and without control characters, so that a name cannot drive the terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+
+
+def file_stem(text: str) -> str:
+    """`text` as part of a file's name: a search may be called `../../x`, and its files must not be."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "search"
 
 
 def number(value: float | None, digits: int = 4) -> str:

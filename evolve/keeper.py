@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from evolve.exceptions import LeaseLost, LedgerError
-from evolve.ledger import Lease, Request, SearchState, Transaction
+from evolve.ledger import Lease, Request, SearchState, Standing, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ class LeaseKeeper:
     def __init__(self, lease: Lease, interval: float = 2.0) -> None:
         self._lease = lease
         self._interval = interval
-        self._request: Request | None = None
+        self._standing = Standing(None, None)
         self._lost: LeaseLost | None = None
         self._done = threading.Event()
         self._hurried = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
-        self._request = self._lease.renew()
+        self._standing = self._lease.renew()
         self._thread.start()
         return self
 
@@ -59,7 +59,12 @@ class LeaseKeeper:
         """
         if self._lost is not None:
             raise self._lost
-        return self._request
+        return self._standing.request
+
+    @property
+    def allotment(self) -> int | None:
+        """How many workers a supervisor grants this search now; None where nobody rations them."""
+        return self._standing.allotment
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -98,7 +103,7 @@ class LeaseKeeper:
     def _keep(self) -> None:
         while not self._done.wait(self._interval):
             try:
-                self._request = self._lease.renew()
+                self._standing = self._lease.renew()
             except LeaseLost as error:
                 self._lost = error
                 return

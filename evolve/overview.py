@@ -4,35 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-from evolve.ledger.records import IndividualRecord
+from evolve.ledger.records import GenerationSummary, IndividualRecord
 
-
-@dataclass(frozen=True)
-class GenerationSummary:
-    """One generation; the figures are None while none of its individuals has a fitness.
-
-    Attributes:
-        generation: From 0.
-        evaluated: Individuals with a fitness.
-        failed: Individuals that failed for good.
-        open: Individuals without a verdict yet.
-        best: Highest fitness of the generation.
-        mean: Mean fitness.
-        std: Standard deviation of the fitness over the population.
-        best_so_far: Highest fitness up to and with this generation.
-    """
-
-    generation: int
-    evaluated: int
-    failed: int
-    open: int
-    best: float | None
-    mean: float | None
-    std: float | None
-    best_so_far: float | None
+__all__ = ["GenerationSummary", "ancestors", "births", "failure_counts", "generations", "top"]
 
 
 def generations(individuals: Iterable[IndividualRecord]) -> list[GenerationSummary]:

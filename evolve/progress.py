@@ -38,6 +38,7 @@ def make_progress(
     *,
     tracking: str | None = None,
     since: float = 0.0,
+    place: str | None = None,
 ) -> Progress:
     """The display for `mode`; `live` falls back to `plain` where the console is not a terminal.
 
@@ -49,13 +50,14 @@ def make_progress(
         tracking: Where MLflow shows the search: an address, or the command that opens it.
         since: Events before this time (seconds since the epoch) are counted but not shown: the past of a
             search that is resumed.
+        place: Where the search can be looked at, for one that the commands on the local ledger do not know.
     """
     console = console or Console()
     if mode == "json":
         return JsonProgress(console.file, since)
     if mode == "live" and console.is_terminal:
-        return LiveProgress(total, metric, console, tracking=tracking, since=since)
-    return PlainProgress(total, metric, console, since)
+        return LiveProgress(total, metric, console, tracking=tracking, since=since, place=place)
+    return PlainProgress(total, metric, console, since, place)
 
 
 class JsonProgress:

@@ -33,8 +33,10 @@ class LiveProgress:
         *,
         tracking: str | None = None,
         since: float = 0.0,
+        place: str | None = None,
     ) -> None:
         self._state = ProgressState(total, since)
+        self._place = place
         self._metric = metric
         self._console = console
         self._tracking = tracking
@@ -49,7 +51,7 @@ class LiveProgress:
                 self._state.fold(event)
         if self._state.ends(news):
             self._stop()
-            for line in summary_lines(search, self._metric, self._state):
+            for line in summary_lines(search, self._metric, self._state, self._place):
                 self._console.print(line)
         elif self._live is None and news and not self._state.finished:
             self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
@@ -154,6 +156,8 @@ class LiveProgress:
 
     def _where(self) -> str:
         search = self._state.search
+        if self._place:
+            return f"look  {clean(self._place)}"
         places = [f"evolve show {search.id}"] if search is not None else []
         if self._tracking:
             places.append(f"MLflow: {clean(self._tracking)}")

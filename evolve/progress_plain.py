@@ -18,8 +18,11 @@ class PlainProgress:
 
     name = "progress"
 
-    def __init__(self, total: int | None, metric: str, console: Console, since: float = 0.0) -> None:
+    def __init__(
+        self, total: int | None, metric: str, console: Console, since: float = 0.0, place: str | None = None
+    ) -> None:
         self._state = ProgressState(total, since)
+        self._place = place
         self._metric = metric_label(metric)
         self._console = console
         self._lines: dict[EventKind, Callable[[EventRecord], str]] = {
@@ -43,7 +46,7 @@ class PlainProgress:
             if line:
                 self._print(Text(line))
         if self._state.ends(news):
-            for text in summary_lines(search, self._metric, self._state):
+            for text in summary_lines(search, self._metric, self._state, self._place):
                 self._print(text)
 
     def close(self) -> None:

@@ -174,7 +174,9 @@ class ProgressState:
         trial.seconds = cast("float", event.data.get("seconds", 0.0))
         trial.epoch = cast("int", event.data.get("epoch", 0))
         trial.epochs = cast("int", event.data.get("epochs", 0))
-        trial.metrics = cast("Mapping[str, float]", event.data.get("metrics") or {})
+        metrics = cast("Mapping[str, float | str | None]", event.data.get("metrics") or {})
+        # the ledger writes NaN and the infinities as text, a service may leave them null
+        trial.metrics = {name: float(value) for name, value in metrics.items() if value is not None}
 
     def _trial_failed(self, event: EventRecord) -> None:
         self.retries += bool(event.data.get("retry"))

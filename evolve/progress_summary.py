@@ -19,13 +19,14 @@ def failures_text(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{amount} {failure_label(kind)}" for kind, amount in ordered)
 
 
-def summary_lines(search: SearchRecord, metric: str, seen: ProgressState) -> list[Text]:
+def summary_lines(search: SearchRecord, metric: str, seen: ProgressState, place: str | None = None) -> list[Text]:
     """What to print when the driver lets go of `search`, a line each.
 
     Args:
         search: The record as it stands at the end.
         metric: Name of the fitness.
         seen: What this process saw of it.
+        place: Where to look further; the commands on the local ledger unless given.
     """
     lines = [_headline(search), _best(search, metric)]
     cost = f"{count(search.trained, 'training')}, {count(search.evaluated, 'individual')}"
@@ -36,7 +37,7 @@ def summary_lines(search: SearchRecord, metric: str, seen: ProgressState) -> lis
         lines.append(_labelled("failed", count(search.failed, "trial") + (f": {kinds}" if kinds else "")))
     if seen.last_failure:
         lines.append(_labelled("", f"the last one: {clean(seen.last_failure)}"))
-    lines.append(_labelled("next", "  ".join(next_commands(search))))
+    lines.append(_labelled("next", clean(place) if place else "  ".join(next_commands(search))))
     return lines
 
 

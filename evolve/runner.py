@@ -23,6 +23,8 @@ from evolve.trial import TrialFailed
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 6.0
 """How long running trials may take to stop when the driver leaves."""
+IDLE_SECONDS = 600.0
+"""How long a driver waits for workers before it makes room for others."""
 
 
 class Interrupted(BaseException):
@@ -52,6 +54,7 @@ class Runner:
         template: Common part of all specs.
         gpus_per_trial: For the GPU-hours of trials that are still running.
         shortage: Says what the machine lacks just now (disk space), or None.
+        allotted: Whether a supervisor decides how many trials run at once; see `LeaseKeeper.allotment`.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Runner:
         template: SpecTemplate,
         gpus_per_trial: float = 0.0,
         shortage: Callable[[], str | None] = lambda: None,
+        allotted: bool = False,
     ) -> None:
         self._algorithm = algorithm
         self._dispatcher = dispatcher
@@ -73,6 +77,9 @@ class Runner:
         self._template = template
         self._gpus_per_trial = gpus_per_trial
         self._shortage = shortage
+        self._allotted = allotted
+        self._workers: int | None = None
+        self._idle_since: float | None = None
         self._fitness = space.fitness
         self._evaluation_limit = space.stop.evaluations
         self._rules = StopRules(space.search, space.stop)
@@ -128,10 +135,11 @@ class Runner:
 
     def _work(self) -> Ending:
         while (ending := self._ending()) is None:
+            self._heed_allotment()
             self._heed_pause()
             if not self._paused and self._fill():
                 continue
-            if self._roster.running or self._paused:
+            if self._roster.running or self._paused or not self._dispatcher.slots:
                 self._absorb(self._listen())
         return ending
 
@@ -144,10 +152,21 @@ class Runner:
             return Ending(SearchState.FAILED, self._registrar.fatal)
         reason = self._rules.reason(self._spent())
         if reason is None:
-            return None
+            return self._idleness()
         if self._registrar.totals.told and self._registrar.totals.best is None:
             return Ending(SearchState.FAILED, f"{reason}, and no individual has a fitness")
         return Ending(SearchState.COMPLETED, reason)
+
+    def _idleness(self) -> Ending | None:
+        """Leave, for a while, a search that is long without workers: its supervisor starts it again by itself."""
+        if not self._allotted or self._roster.running or self._dispatcher.slots:
+            self._idle_since = None
+            return None
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        if now - self._idle_since < IDLE_SECONDS:
+            return None
+        return Ending(SearchState.INTERRUPTED, self._paused or "waits for workers")
 
     def _spent(self) -> Totals:
         """The totals, with the trials that are still running."""
@@ -156,6 +175,13 @@ class Runner:
         self._clock = now
         running = sum(each.seconds for each in self._roster.running.values())
         return replace(totals, gpu_seconds=totals.gpu_seconds + running * self._gpus_per_trial)
+
+    def _heed_allotment(self) -> None:
+        """Run as many trials at once as the supervisor grants."""
+        workers = self._keeper.allotment if self._allotted else None
+        if workers is not None and workers != self._workers:
+            self._workers = workers
+            self._dispatcher.resize(workers)
 
     def _heed_pause(self) -> None:
         """Pause on request, or while the machine is short of something; running trials go on."""

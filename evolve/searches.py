@@ -83,8 +83,9 @@ def is_driven(search: SearchRecord) -> bool:
 
 
 def unfinished(ledger: Ledger, name: str | None = None) -> list[SearchRecord]:
-    """Searches that were interrupted or failed and that nobody drives now, newest first."""
-    return [each for each in ledger.searches(name=name, states=UNFINISHED) if not is_driven(each)]
+    """Searches that were interrupted or failed and that nobody drives now, newest first; a service has its own."""
+    waiting = ledger.searches(name=name, states=UNFINISHED)
+    return [each for each in waiting if not each.managed and not is_driven(each)]
 
 
 def start(

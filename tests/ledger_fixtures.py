@@ -142,5 +142,28 @@ def open_and_create(url: str, name: str) -> None:
         create(ledger, name)
 
 
+def submission(**changes: object) -> dict[str, object]:
+    """What is submitted to a service."""
+    values: dict[str, object] = {
+        "name": "helmets",
+        "document": {"genes": {"lr0": {"low": 1e-5, "high": 0.1}}},
+        "objective": "yolo12",
+        "options": {"workers": 2},
+        "environment": {},
+        "directory": "/runs/helmets",
+        "data_hash": "",
+    }
+    return {**values, **changes}
+
+
+def submit_many(url: str, first: str, last: str) -> None:
+    """Submit with the keys of a range, one after the other; one line of output for every answer."""
+    registry = Ledger(url).registry
+    sys.stdin.readline()
+    for number in range(int(first), int(last)):
+        search, created = registry.submit(**submission(), idempotency=(f"key-{number}", "digest"))
+        print(number, search.id, int(created), flush=True)
+
+
 if __name__ == "__main__":
-    {"drive": drive, "hold": hold, "open": open_and_create}[sys.argv[1]](*sys.argv[2:])
+    {"drive": drive, "hold": hold, "open": open_and_create, "submit": submit_many}[sys.argv[1]](*sys.argv[2:])

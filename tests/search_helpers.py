@@ -40,6 +40,7 @@ def make_runner(
     algorithm: SearchAlgorithm | None = None,
     shortage: Callable[[], str | None] = lambda: None,
     gpus_per_trial: float = 0.0,
+    allotted: bool = False,
 ) -> Runner:
     space = SearchSpace.from_document(search.document, "test")
     template = SpecTemplate(search.id, Path(search.directory), space.train, "", "none", "", space.search.seed)
@@ -52,6 +53,7 @@ def make_runner(
         template=template,
         gpus_per_trial=gpus_per_trial,
         shortage=shortage,
+        allotted=allotted,
     )
 
 

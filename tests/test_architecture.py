@@ -21,11 +21,16 @@ HOMES = {
     "alembic": "evolve/ledger/",
     "mlflow": "evolve/tracking/",
     "plotly": "evolve/report/",
+    "optuna": "evolve/",
     "ray": "workers/ray_",
     "torch": "workers/yolo12/",
     "torchvision": "workers/yolo12/",
     "ultralytics": "workers/yolo12/",
     "fastapi": "api/",
+    "starlette": "api/",
+    "nicegui": "api/dashboard/",
+    "uvicorn": "api/",
+    "prometheus_client": "api/",
 }
 COMPOSITION_ROOT = "evolve/compose/"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -153,6 +154,40 @@ def test_an_exception_that_cannot_be_pickled_is_a_failure_of_the_code(make: Make
     assert failed.failure.kind is FailureKind.CODE
     assert failed.failure.message == "Unpicklable: holds a lock"
     assert "raises_unpicklable" in failed.failure.details
+
+
+def test_without_slots_what_runs_goes_on_and_what_waits_waits(make: Make) -> None:
+    dispatcher = make("synthetic")
+    dispatcher.submit(make_spec(0, epochs=4, delay=0.1))
+    dispatcher.submit(make_spec(1))
+    collect(dispatcher, reported=1)
+    dispatcher.resize(0)
+    assert dispatcher.slots == 0
+    events = collect(dispatcher, ended=1)
+    assert isinstance(verdict(events, "s-0.1"), Completed)
+    began = time.monotonic()
+    assert dispatcher.events(0.5) == []
+    assert time.monotonic() - began > 0.4, "nobody may spin while nothing can start"
+    dispatcher.resize(1)
+    assert dispatcher.slots == 1
+    assert isinstance(verdict(collect(dispatcher, ended=1), "s-1.1"), Completed)
+
+
+def test_more_slots_are_taken_as_far_as_it_can(make: Make) -> None:
+    dispatcher = make("synthetic")
+    dispatcher.resize(2)
+    assert 1 <= dispatcher.slots <= 2
+    for individual in range(3):
+        dispatcher.submit(make_spec(individual))
+    assert len([event for event in collect(dispatcher, ended=3) if isinstance(event, Completed)]) == 3
+
+
+def test_a_trial_that_waits_for_a_slot_can_be_stopped(make: Make) -> None:
+    dispatcher = make("synthetic")
+    dispatcher.resize(0)
+    dispatcher.submit(make_spec(0))
+    dispatcher.stop("s-0.1")
+    assert collect(dispatcher, ended=1) == [Stopped("s-0.1")]
 
 
 def test_closing_twice_is_closing_once(make: Make) -> None:

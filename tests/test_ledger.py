@@ -20,7 +20,8 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from evolve.exceptions import LedgerError, SearchNotFound
 from evolve.ledger import EventKind, Lease, Ledger, Request, SearchState, Transaction
-from evolve.ledger.models import encode_json, metadata
+from evolve.ledger.dialect import encode_json
+from evolve.ledger.models import metadata
 from evolve.ledger.schema import HEAD, REVISIONS
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialState
 from ledger_fixtures import (
@@ -121,9 +122,9 @@ def test_request_waits_for_the_driver_and_ends_with_the_search(ledger: Ledger) -
     search_id = create(ledger).id
     ledger.ask_driver(search_id, Request.PAUSE)
     lease = ledger.acquire(search_id)
-    assert lease.renew() is Request.PAUSE
+    assert lease.renew().request is Request.PAUSE
     ledger.ask_driver(search_id, Request.CANCEL)
-    assert lease.renew() is Request.CANCEL
+    assert lease.renew().request is Request.CANCEL
     lease.release(SearchState.CANCELLED, "asked to")
     assert ledger.search(search_id).request is None
     with pytest.raises(SearchNotFound):

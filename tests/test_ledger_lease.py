@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import update
 
 from evolve.exceptions import LeaseHeld, LeaseLost, SearchNotFound
-from evolve.ledger import EventKind, Ledger, SearchState
+from evolve.ledger import EventKind, Ledger, SearchState, Standing
 from evolve.ledger.models import searches
 from evolve.ledger.owner import is_dead, this_process
 from ledger_fixtures import assert_consistent, begin, create, live, newborn
@@ -110,7 +110,7 @@ def test_lease_that_ran_out_can_be_taken_and_fences_its_holder(ledger: Ledger) -
 def test_lease_that_ran_out_and_was_not_taken_goes_on(ledger: Ledger) -> None:
     lease = ledger.acquire(create(ledger).id, ttl=0.05)
     time.sleep(0.1)
-    assert lease.renew() is None
+    assert lease.renew() == Standing(request=None, allotment=None)
     with lease.transaction() as writing:
         live(writing, lease.search_id, 0)
 

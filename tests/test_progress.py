@@ -292,6 +292,36 @@ def test_live_draws_on_a_terminal_and_gives_it_back(story):
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is visible again
 
 
+def test_live_bears_metrics_that_are_no_numbers(story):
+    screen = console(terminal=True)
+    progress = LiveProgress(3, METRIC, screen)
+    events = [story.tell(EventKind.TRIAL_STARTED, 1, attempt=1, worker="gpu-0")]
+    for value in ("nan", "-inf", None):
+        events.append(
+            story.tell(EventKind.EPOCH_REPORTED, 1, attempt=1, epoch=1, epochs=3, metrics={METRIC: value})
+        )
+        progress.handle(search_record(), events)
+        screen.print(progress)
+    progress.close()
+    assert f"epoch 1/3 {MISSING}" in " ".join(output(screen).split())
+
+
+def test_a_place_takes_the_place_of_local_commands(story):
+    for terminal in (True, False):
+        screen = console(terminal=terminal)
+        progress = make_progress("live", 3, METRIC, screen, place="http://server/searches/1")
+        record = search_record(state=SearchState.RUNNING)
+        progress.handle(record, story.events)
+        if terminal:
+            screen.print(progress)
+            assert "look  http://server/searches/1" in output(screen)
+        record = replace(record, state=SearchState.COMPLETED)
+        progress.handle(record, [story.tell(EventKind.SEARCH_FINISHED, state="completed", reason="")])
+        progress.close()
+        assert "next   http://server/searches/1" in re.sub(r"\x1b\[[0-9;]*m", "", output(screen))
+        assert "evolve report" not in output(screen)
+
+
 def test_live_falls_back_to_lines_without_a_terminal():
     assert isinstance(make_progress("live", 10, METRIC, console()), PlainProgress)
 

@@ -18,8 +18,9 @@ from dispatch_helpers import collect, make_spec, verdict, workers_of
 from evolve.dispatch import Completed, Failed, Reported, Stopped
 from evolve.exceptions import InputError
 from evolve.trial import Failure, FailureKind
-from workers.ray_cluster import RayCluster, Share
+from workers.ray_cluster import RayCluster
 from workers.ray_dispatcher import RayDispatcher
+from workers.shares import Share
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,41 @@ def test_a_failure_of_the_genes_keeps_the_worker_and_a_crash_does_not(make: Make
         dispatcher.submit(make_spec(individual, failures=failures))
     first, second, third = workers_of(collect(dispatcher, ended=3))
     assert first == second != third
+
+
+def test_more_slots_train_at_once_and_fewer_leave_what_runs_alone(make: Make) -> None:
+    dispatcher = make(cpus_per_trial=0.5)
+    for individual in range(2):
+        dispatcher.submit(make_spec(individual, epochs=1000, delay=0.05))
+    collect(dispatcher, reported=1)
+    dispatcher.resize(2)
+    events = collect(dispatcher, reported=1)
+    while not workers_of(events):
+        events += collect(dispatcher, reported=1)
+    dispatcher.resize(1)
+    assert len(workers_of(collect(dispatcher, reported=20))) == 0, "both go on"
+    assert dispatcher.slots == 1
+    dispatcher.submit(make_spec(2))
+    dispatcher.stop("s-1.1")
+    assert collect(dispatcher, ended=1, seconds=30)[-1] == Stopped("s-1.1")
+    leaver = pid_of(workers_of(events)[0])
+    wait_for(lambda: not psutil.pid_exists(leaver), seconds=30)
+    assert workers_of(dispatcher.events(0.5)) == [], "one runs, and one is all there may be"
+    dispatcher.stop("s-0.1")
+    events = collect(dispatcher, ended=2, seconds=30)
+    assert isinstance(verdict(events, "s-2.1"), Completed)
+
+
+def test_workers_that_do_not_train_leave_at_once(make: Make) -> None:
+    dispatcher = make(workers=2, cpus_per_trial=0.5)
+    for individual in range(2):
+        dispatcher.submit(make_spec(individual, delay=0.5))
+    pids = {pid_of(worker) for worker in workers_of(collect(dispatcher, ended=2))}
+    dispatcher.resize(0)
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), seconds=30)
+    dispatcher.resize(1)
+    dispatcher.submit(make_spec(2))
+    assert isinstance(verdict(collect(dispatcher, ended=1), "s-2.1"), Completed)
 
 
 def test_a_worker_retires_after_its_trials_without_leaving_its_slot_empty(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -13,16 +14,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from evolve import observers
-from evolve.exceptions import InputError
+from evolve.exceptions import EvolveError, InputError, NotFound
 from evolve.ledger import IndividualRecord, Lease, Ledger, SearchRecord, SearchState
 from evolve.observers import Follower
 from evolve.tracking import MlflowObserver, prepare_store, ui_command
+from evolve.tracking.links import comparison
 from evolve.tracking.names import safe_name
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec, TrialState
 
@@ -458,6 +461,32 @@ def test_a_deleted_experiment_gets_a_successor_with_everything(driver: Driver, l
     runs = runs_of(uri, driver.id)
     assert len(runs) == 9
     assert client.get_experiment(runs[f"search {driver.id}"].info.experiment_id).name == "beans (2)"
+    assert compared(uri, driver.search)[0] == runs["individual 0"].info.run_id
+
+
+def compared(uri: str, search: SearchRecord) -> list[str]:
+    """The runs that MLflow's page is asked to compare."""
+    path, _, query = comparison(uri, search).partition("?")
+    assert path == "#/compare-runs"
+    asked = parse_qs(query)
+    assert len(json.loads(asked["experiments"][0])) == 1
+    runs: list[str] = json.loads(asked["runs"][0])
+    return runs
+
+
+def test_the_best_of_one_search_are_selected_for_comparison(ledger: Ledger, uri: str, tmp_path: Path) -> None:
+    one, other = Driver(ledger, tmp_path), Driver(ledger, tmp_path)
+    with pytest.raises(NotFound, match="MLflow must have runs of it"):
+        comparison(uri, one.search)
+    one.run()
+    other.run(range(3))
+    for driver in (one, other):
+        deliver(ledger, uri, driver.id)
+    runs = runs_of(uri, one.id)
+    wanted = [runs[f"individual {number}"].info.run_id for number in (0, 5, 3, 2, 1)]  # 4 failed
+    assert compared(uri, one.search) == wanted
+    with pytest.raises(EvolveError, match="MLflow: it must answer"):
+        comparison("nonsense://there", one.search)
 
 
 def test_two_searches_of_one_name_share_the_experiment(ledger: Ledger, uri: str, tmp_path: Path) -> None:

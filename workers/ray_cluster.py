@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import signal
@@ -13,45 +12,18 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import ray
 from ray._private import ray_constants
 
 from evolve.exceptions import EvolveError, InputError
 from workers import guardian
+from workers.shares import Share, equal_share
 
 OBJECT_STORE_BYTES = 128 * 2**20  # epoch reports are all that travels
 LOG_BYTES = 16 * 2**20
 KNOCK_SECONDS = 10.0
-SMALLEST_SHARE = 0.125  # of a core: thousands of processes by a slip of the finger would take the machine down
 LONGEST_TEMPORARY_PATH = 30  # Ray puts Unix sockets below it, whose paths must stay under 108 bytes
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial holds of a node: CPU cores and GPUs; fractions share a device."""
-
-    cpus: float
-    gpus: float
-
-    def fits(self, resources: Mapping[str, float]) -> int:
-        """How many such shares a node with these resources holds; a fraction never spans two GPUs."""
-        limits = []
-        if self.cpus:
-            limits.append(_whole(resources.get("CPU", 0.0) / self.cpus))
-        if self.gpus:
-            devices = resources.get("GPU", 0.0)
-            split = self.gpus < 1
-            limits.append(int(devices) * _whole(1 / self.gpus) if split else _whole(devices / self.gpus))
-        return min(limits) if limits else sys.maxsize
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
-
-
-def _whole(quotient: float) -> int:
-    return math.floor(quotient + 1e-6)
 
 
 class RayCluster:
@@ -63,6 +35,7 @@ class RayCluster:
     Args:
         address: `host:port` of a running cluster, or `auto`; None starts a local one.
         gpus: GPUs that a local Ray hands out; None finds them. More than there are is possible, for tests.
+        cpus: Cores that a local Ray hands out; None finds them.
 
     Raises:
         InputError: if there is no cluster at `address`.
@@ -70,18 +43,18 @@ class RayCluster:
         RuntimeError: outside the main thread: the kernel would end Ray together with that thread.
     """
 
-    def __init__(self, address: str | None = None, *, gpus: int | None = None) -> None:
+    def __init__(self, address: str | None = None, *, gpus: int | None = None, cpus: int | None = None) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("Ray must be started in the main thread, or it would end with this one")
         self.is_local = address is None
         self._directory = ""
         self._guardian: subprocess.Popen[bytes] | None = None
         if address is None:
-            self._start(gpus)
+            self._start(gpus, cpus)
         else:
             _connect(address)
 
-    def _start(self, gpus: int | None) -> None:
+    def _start(self, gpus: int | None, cpus: int | None) -> None:
         self._directory = tempfile.mkdtemp(prefix="evolve-ray-", dir=_short_temporary_directory())
         self._guardian = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, guardian.__file__, str(os.getpid()), self._directory],
@@ -98,6 +71,7 @@ class RayCluster:
                 ray.init(
                     address="local",
                     num_gpus=gpus,
+                    num_cpus=cpus,
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="ERROR",
@@ -144,10 +118,7 @@ class RayCluster:
         """Cores for each of `workers` trials, an eighth at least; 1 on a cluster, which others may use too."""
         if not self.is_local:
             return 1.0
-        cores = sum(node.get("CPU", 0.0) for node in self.nodes())
-        if cores >= workers:
-            return float(cores // workers)
-        return max(SMALLEST_SHARE, math.floor(1e4 * cores / workers) / 1e4)
+        return equal_share(sum(node.get("CPU", 0.0) for node in self.nodes()), workers)
 
     def close(self) -> None:
         """Disconnect; a local Ray ends with all that was started below it. A second call does nothing."""

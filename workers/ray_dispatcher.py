@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -14,35 +14,16 @@ import ray
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec
 from workers.ray_actor import TrialActor
-from workers.ray_cluster import RayCluster, Share
+from workers.ray_cluster import RayCluster
 from workers.ray_receive import receive, receive_next
-
-logger = logging.getLogger(__name__)
+from workers.ray_staff import Staff, Worker
+from workers.shares import Share
 
 WATCH_SECONDS = 1.0
-HANDOVER_SECONDS = 20.0
 FIRST_REPORT_SECONDS = 3600.0
 SHORTEST_HANG_SECONDS = 120.0
 EPOCHS_OF_SILENCE = 10
 HARMLESS = (FailureKind.DIVERGED, FailureKind.DATA)
-
-
-@dataclass(eq=False)
-class _Worker:
-    """An actor; without a name until it has greeted.
-
-    One that has run its trials gets a `relief` and works on until that has greeted, at most until `relieved_at`:
-    where the cluster has no room for both, only its end lets the relief start.
-    """
-
-    actor: Any
-    name: str = ""
-    trials: int = 0
-    relief: _Worker | None = None
-    relieved_at: float = 0.0
-
-    def is_relieved(self) -> bool:
-        return self.relief is not None and (bool(self.relief.name) or time.monotonic() >= self.relieved_at)
 
 
 @dataclass(eq=False)
@@ -54,7 +35,7 @@ class _Run:
     """
 
     trial_id: str
-    worker: _Worker
+    worker: Worker
     stream: Any
     source: Any
     last_news: float
@@ -101,41 +82,38 @@ class RayDispatcher:
         recycle_after: int = 50,
         stop_grace: float = 30.0,
     ) -> None:
-        self._slots = workers
         self._hang_timeout = hang_timeout
-        self._recycle_after = recycle_after
         self._stop_grace = stop_grace
         self._cluster = cluster or RayCluster(address)
         self._owns_cluster = cluster is None or closes_cluster
         self._queue: dict[str, TrialSpec] = {}
         self._running: dict[str, _Run] = {}
-        self._idle: list[_Worker] = []
-        self._staff: set[_Worker] = set()
-        # What Ray can wait for: the greeting of a new worker, or the stream of a trial.
-        self._sources: dict[Any, _Worker | _Run] = {}
+        self._sources: dict[Any, _Run] = {}
         self._news: list[TrialEvent] = []
         self._next_watch = 0.0
         self._closed = False
         try:
-            share = self._share(gpus_per_trial, cpus_per_trial)
+            cpus = self._cluster.cpus_of_an_equal_share(workers) if cpus_per_trial is None else cpus_per_trial
+            share = Share(cpus, gpus_per_trial)
             self._cluster.require(share, workers)
         except BaseException:
-            self.close()
+            self._leave_cluster()
             raise
-        self._actor_arguments = (objective, tuple(sys.path), os.getcwd())
-        self._actor_class = ray.remote(TrialActor).options(
+        actors = ray.remote(TrialActor).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0, max_task_retries=0
         )
-        for _ in range(workers):
-            self._hire()
-
-    def _share(self, gpus: float, cpus: float | None) -> Share:
-        return Share(self._cluster.cpus_of_an_equal_share(self._slots) if cpus is None else cpus, gpus)
+        make = partial(actors.remote, objective, tuple(sys.path), os.getcwd())
+        self._staff = Staff(make, workers, recycle_after)
 
     @property
     def slots(self) -> int:
         """How many trials can run at once."""
-        return self._slots
+        return self._staff.size
+
+    def resize(self, slots: int) -> None:
+        """Run so many trials at once from now on; see `Dispatcher.resize`."""
+        self._staff.resize(slots)
+        self._assign()
 
     def submit(self, spec: TrialSpec) -> None:
         """Queue a trial; see `Dispatcher.submit`."""
@@ -171,53 +149,34 @@ class RayDispatcher:
         if self._closed:
             return
         self._closed = True
-        for worker in self._staff:
-            ray.kill(worker.actor)
-        for held in (self._queue, self._running, self._idle, self._staff, self._sources, self._news):
+        self._staff.close()
+        for held in (self._queue, self._running, self._sources, self._news):
             held.clear()
+        self._leave_cluster()
+
+    def _leave_cluster(self) -> None:
         if self._owns_cluster:
             self._cluster.close()
 
-    def _hire(self) -> _Worker:
-        worker = _Worker(self._actor_class.remote(*self._actor_arguments))
-        self._staff.add(worker)
-        self._sources[worker.actor.prepare.remote()] = worker
-        return worker
-
-    def _dismiss(self, worker: _Worker) -> None:
-        """Kill a worker, and see to it that there will be another."""
-        ray.kill(worker.actor)
-        self._staff.discard(worker)
-        if worker.relief is None:
-            self._hire()
-
     def _assign(self) -> None:
-        while self._queue and self._idle and len(self._running) < self._slots:
-            worker = self._idle.pop()
-            if worker.is_relieved():
-                self._dismiss(worker)
-            else:
-                self._begin(worker, self._queue.pop(next(iter(self._queue))))
+        while self._queue and len(self._running) < self._staff.size and (worker := self._staff.take()):
+            self._begin(worker, self._queue.pop(next(iter(self._queue))))
         # A worker that could not start has no successor before there is a trial that would hear of it.
-        for _ in range(min(self._slots, len(self._queue) + len(self._running)) - len(self._staff)):
-            self._hire()
+        self._staff.fill(len(self._queue) + len(self._running))
 
-    def _begin(self, worker: _Worker, spec: TrialSpec) -> None:
+    def _begin(self, worker: Worker, spec: TrialSpec) -> None:
         now = time.monotonic()
         patience = FIRST_REPORT_SECONDS if self._hang_timeout is None else self._hang_timeout
         stream = worker.actor.run.options(num_returns="streaming").remote(spec)
         run = _Run(spec.trial_id, worker, stream, stream, last_news=now, deadline=now + patience)
         self._sources[stream] = self._running[run.trial_id] = run
         self._news.append(Started(spec.trial_id, worker.name))
-        worker.trials += 1
-        if worker.trials >= self._recycle_after and worker.relief is None:
-            worker.relief = self._hire()
-            worker.relieved_at = now + HANDOVER_SECONDS
+        self._staff.begin(worker)
 
     def _poll(self, timeout: float) -> None:
         """Take what is ready, waiting up to `timeout` seconds for the first; look for hangs; assign."""
-        if self._sources:
-            ready, rest = ray.wait(list(self._sources), num_returns=1, timeout=timeout, fetch_local=False)
+        if awaited := [*self._staff.greetings, *self._sources]:
+            ready, rest = ray.wait(awaited, num_returns=1, timeout=timeout, fetch_local=False)
             if ready and rest:
                 ready += ray.wait(rest, num_returns=len(rest), timeout=0, fetch_local=False)[0]
             for source in ready:
@@ -231,27 +190,17 @@ class RayDispatcher:
         self._assign()
 
     def _take(self, source: Any) -> None:
-        owner = self._sources[source]
-        if isinstance(owner, _Worker):
-            del self._sources[source]
-            self._welcome(owner, receive(source))
+        if source in self._staff.greetings:
+            self._welcome(source, receive(source))
             return
-        self._advance(owner, receive_next(owner.stream))
-        while owner.stopping and owner.trial_id in self._running:  # its task is over: take all that is left
-            self._advance(owner, receive_next(owner.stream))
+        run = self._sources[source]
+        self._advance(run, receive_next(run.stream))
+        while run.stopping and run.trial_id in self._running:  # its task is over: take all that is left
+            self._advance(run, receive_next(run.stream))
 
-    def _welcome(self, worker: _Worker, answer: str | Failure) -> None:
-        if isinstance(answer, str):
-            worker.name = answer
-            self._idle.append(worker)
-            return
-        logger.warning("a worker did not start: %s", answer.message)
-        ray.kill(worker.actor)
-        self._staff.discard(worker)
-        relieves = [other for other in self._staff if other.relief is worker]
-        for other in relieves:
-            other.relief = None
-        if self._queue and not relieves:
+    def _welcome(self, greeting: Any, answer: str | Failure) -> None:
+        slot_is_empty = self._staff.welcome(greeting, answer)
+        if slot_is_empty and self._queue and isinstance(answer, Failure):
             trial_id = next(iter(self._queue))
             del self._queue[trial_id]
             self._news.append(Failed(trial_id, answer))
@@ -292,7 +241,4 @@ class RayDispatcher:
         self._news.append(event)
         del self._sources[run.source]
         del self._running[run.trial_id]
-        if harmed:
-            self._dismiss(run.worker)
-        else:
-            self._idle.append(run.worker)
+        self._staff.release(run.worker, harmed=harmed)

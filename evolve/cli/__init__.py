@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from evolve.cli import detector, inputs, look, run
+from evolve.cli import detector, inputs, keys, look, remote, run, serve
 from evolve.exceptions import EvolveError
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ run.register(app)
 look.register(app)
 detector.register(app)
 inputs.register(app)
+keys.register(app)
+serve.register(app)
+remote.register(app)
 
 
 def main() -> None:

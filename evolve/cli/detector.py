@@ -250,12 +250,13 @@ def export(
 
 def _export_bundle(search: str, output: Path | None, force: bool, without_weights: bool) -> None:
     from evolve.bundle import export_bundle
+    from evolve.formatting import file_stem
     from evolve.ledger import Ledger
     from evolve.settings import Settings
 
     with Ledger(Settings().ledger_url) as ledger:
         record = ledger.search(search)
-        target = output or Path(f"{record.name}-{record.id}")
+        target = output or Path(f"{file_stem(record.name)}-{record.id}")
         typer.echo(export_bundle(ledger, record.id, target, force=force, weights=not without_weights))
 
 

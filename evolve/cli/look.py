@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evolve.cli.remote import Key, OnServer, list_on
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -30,9 +32,14 @@ def register(app: typer.Typer) -> None:
 
 def list_searches(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 50,
+    server: OnServer = None,
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """List searches, newest first."""
+    if server is not None:
+        list_on(server, key, limit, as_json)
+        return
     from rich.console import Console
 
     from evolve.formatting import finite
@@ -124,11 +131,13 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write.")] = None,
 ) -> None:
     """Write the report, one HTML file that needs no network."""
+    from evolve.formatting import file_stem
     from evolve.report import write_report
 
     with _ledger() as ledger:
         record = ledger.search(search)
-        typer.echo(write_report(ledger, record.id, output or Path(f"{record.name}-{record.id}.html")))
+        target = output or Path(f"{file_stem(record.name)}-{record.id}.html")
+        typer.echo(write_report(ledger, record.id, target))
 
 
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evolve.cli.overrides import Epochs, Generational, Generations, Imgsz, Model, Population, Seed, overrides
+from evolve.cli.remote import Key, OnServer, cancel_on, resume_on
 from evolve.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -37,18 +39,16 @@ def register(app: typer.Typer) -> None:
 def run(
     space: Annotated[str, typer.Option(help="Search space: a YAML file, or the name of a shipped one.")],
     data: Annotated[str | None, typer.Option(help="Data YAML or folder, or `demo`.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations to breed.")] = None,
-    population: Annotated[int | None, typer.Option(help="Individuals in a generation.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of every training.")] = None,
-    imgsz: Annotated[int | None, typer.Option(help="Image size in pixels.")] = None,
-    model: Annotated[str | None, typer.Option(help="yolo12n, s, m, l or x.")] = None,
+    generations: Generations = None,
+    population: Population = None,
+    epochs: Epochs = None,
+    imgsz: Imgsz = None,
+    model: Model = None,
     weights: Annotated[str | None, typer.Option(help="`none`, `auto`, or a .pt file.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the search and of every training.")] = None,
+    seed: Seed = None,
     name: Annotated[str | None, typer.Option(help="Name of the search and its MLflow experiment.")] = None,
     fresh: Annotated[bool, typer.Option(help="Start anew although one of this name is unfinished.")] = False,
-    generational: Annotated[
-        bool | None, typer.Option("--generational/--steady-state", help="Wait for whole generations, or never.")
-    ] = None,
+    generational: Generational = None,
     workers: Workers = None,
     gpus_per_trial: GpusPerTrial = None,
     ray_address: RayAddress = None,
@@ -66,20 +66,20 @@ def run(
     from evolve.settings import Settings
     from evolve.space import load_space
 
-    overrides = {
-        "data": data,
-        "model": model,
-        "weights": weights,
-        "train.epochs": epochs,
-        "train.imgsz": imgsz,
-        "search.generations": generations,
-        "search.population": population,
-        "search.seed": seed,
-        "search.generational": generational,
-    }
+    changes = overrides(
+        data=data,
+        model=model,
+        weights=weights,
+        epochs=epochs,
+        imgsz=imgsz,
+        generations=generations,
+        population=population,
+        seed=seed,
+        generational=generational,
+    )
     if inline and (workers or ray_address):
         raise InputError("--inline: trains one by one here, but got --workers or --ray-address too; drop one")
-    loaded = load_space(space, {key: value for key, value in overrides.items() if value is not None})
+    loaded = load_space(space, changes)
     settings = Settings()
     options = RunOptions(objective, inline, workers, gpus_per_trial, ray_address, hang_timeout)
     with Ledger(settings.ledger_url) as ledger:
@@ -97,12 +97,21 @@ def resume(
     workers: Workers = None,
     gpus_per_trial: GpusPerTrial = None,
     ray_address: RayAddress = None,
+    server: OnServer = None,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a search that was interrupted; nothing that was finished is trained again.
 
-    It runs as it was started, but for the options given here.
+    It runs as it was started, but for the options given here. With `--server`, the service goes on with it.
     """
+    if server is not None:
+        if workers or gpus_per_trial is not None or ray_address:
+            raise InputError(
+                "--server: the service decides on workers and GPUs, but got options for them; drop them"
+            )
+        resume_on(server, key, search)
+        return
     from evolve.ledger import Ledger
     from evolve.searches import unfinished
     from evolve.settings import Settings
@@ -123,8 +132,13 @@ def resume(
         _resume(ledger, replace(record, options={**record.options, **changes}), settings, as_json)
 
 
-def cancel(search: Annotated[str, typer.Argument(help="Id or name.")]) -> None:
+def cancel(
+    search: Annotated[str, typer.Argument(help="Id or name.")], server: OnServer = None, key: Key = None
+) -> None:
     """End a search for good; its driver stops within seconds, what is finished stays."""
+    if server is not None:
+        cancel_on(server, key, search)
+        return
     from evolve.ledger import Ledger, Request, SearchState
     from evolve.searches import is_driven
     from evolve.settings import Settings

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evolve.compose.capacity import room
 from evolve.compose.options import BUILT_IN_OBJECTIVE, RunOptions
 from evolve.dispatch import Dispatcher, InlineDispatcher
 from evolve.environment import gpu_names
 
 if TYPE_CHECKING:
     from workers.ray_cluster import RayCluster
-
-WORKER_BYTES = 2e9
-"""Memory that a worker is expected to need where there are no GPUs."""
 
 
 def make_dispatcher(options: RunOptions, population: int) -> tuple[Dispatcher, float]:
@@ -39,6 +37,7 @@ def make_dispatcher(options: RunOptions, population: int) -> tuple[Dispatcher, f
             options.objective,
             workers=options.workers or _workers(cluster, gpus, population),
             gpus_per_trial=gpus,
+            cpus_per_trial=options.cpus_per_trial,
             cluster=cluster,
             closes_cluster=True,
             hang_timeout=options.hang_timeout,
@@ -56,18 +55,6 @@ def _gpus_per_trial(options: RunOptions, gpus: float) -> float:
 
 
 def _workers(cluster: RayCluster, gpus_per_trial: float, population: int) -> int:
-    """One trial for each GPU share; without GPUs, one for each core as far as memory reaches.
-
-    Two small trainings on a core each are faster than one after the other on both. More than a generation at
-    once would breed nothing.
-    """
-    from workers.ray_cluster import Share
-
-    if gpus_per_trial > 0:
-        room = sum(Share(0.0, gpus_per_trial).fits(node) for node in cluster.nodes())
-    else:
-        room = sum(
-            int(min(node.get("CPU", 0.0), node.get("memory", 0.0) / WORKER_BYTES)) for node in cluster.nodes()
-        )
-        room = min(room, population)
-    return max(1, room)
+    """More than a generation at once would breed nothing where trials share cores, and not GPUs."""
+    found = room(cluster.nodes(), gpus_per_trial)
+    return max(1, found if gpus_per_trial > 0 else min(found, population))

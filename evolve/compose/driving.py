@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from evolve.compose.dispatching import make_dispatcher
 from evolve.compose.options import RunOptions
 from evolve.compose.preparation import Prepared
+from evolve.dispatch import Dispatcher
 from evolve.environment import DiskWatch
 from evolve.exceptions import InputError
 from evolve.keeper import LeaseKeeper
@@ -51,25 +53,55 @@ def drive(
         LeaseLost: another driver has taken it over.
     """
     space = SearchSpace.from_document(search.document, f"search {search.id}")
-    for note in prepared.notes:
-        log.warning("note: %s", note)
+    place = partial(make_dispatcher, RunOptions.of(search), space.search.population)
     with LeaseKeeper(ledger.acquire(search.id)) as keeper, Signals() as signals:
-        followers: list[Follower] = []
-        ending = INTERRUPTION
         try:
-            followers += [Follower(ledger, search.id, each, durable=False).start() for each in observers]
-            runner = _runner(ledger, keeper, search, space, prepared, settings)
-            followers.append(_track(ledger, search.id, settings))
-            signals.call(runner.interrupt)
-            ending = runner.run()
-        except Interrupted:
-            keeper.release(ending.state, ending.reason)
+            return conduct(ledger, keeper, signals, search, prepared, settings, place, observers)
         except InputError as error:
             if search.started_at is None:  # a search that cannot begin is not one to resume
                 keeper.release(SearchState.CANCELLED, f"never started: {error}")
             raise
-        finally:
-            _dismiss(followers, HURRY_SECONDS if ending is INTERRUPTION else GRACE_SECONDS)
+
+
+def conduct(
+    ledger: Ledger,
+    keeper: LeaseKeeper,
+    signals: Signals,
+    search: SearchRecord,
+    prepared: Prepared,
+    settings: Settings,
+    place: Callable[[], tuple[Dispatcher, float]],
+    observers: Sequence[Observer] = (),
+    *,
+    allotted: bool = False,
+) -> Ending:
+    """Run a search whose lease is held until it ends or is interrupted.
+
+    Args:
+        ledger: Where it is recorded.
+        keeper: Its lease, entered.
+        signals: What interrupts it, entered.
+        search: The search.
+        prepared: What it trains on.
+        settings: Where things are kept.
+        place: Makes the dispatcher, and says which share of a GPU a trial gets.
+        observers: Shown what happens, beside MLflow.
+        allotted: Whether a supervisor decides how many trials run at once.
+    """
+    for note in prepared.notes:
+        log.warning("note: %s", note)
+    followers: list[Follower] = []
+    ending = INTERRUPTION
+    try:
+        followers += [Follower(ledger, search.id, each, durable=False).start() for each in observers]
+        runner = _runner(ledger, keeper, search, prepared, settings, place, allotted=allotted)
+        followers.append(_track(ledger, search.id, settings))
+        signals.call(runner.interrupt)
+        ending = runner.run()
+    except Interrupted:
+        keeper.release(ending.state, ending.reason)
+    finally:
+        _dismiss(followers, HURRY_SECONDS if ending.state is SearchState.INTERRUPTED else GRACE_SECONDS)
     return ending
 
 
@@ -97,11 +129,14 @@ def _runner(
     ledger: Ledger,
     keeper: LeaseKeeper,
     search: SearchRecord,
-    space: SearchSpace,
     prepared: Prepared,
     settings: Settings,
+    place: Callable[[], tuple[Dispatcher, float]],
+    *,
+    allotted: bool,
 ) -> Runner:
-    dispatcher, gpus = make_dispatcher(RunOptions.of(search), space.search.population)
+    space = SearchSpace.from_document(search.document, f"search {search.id}")
+    dispatcher, gpus = place()
     template = SpecTemplate(
         search_id=search.id,
         directory=Path(search.directory),
@@ -120,4 +155,5 @@ def _runner(
         template=template,
         gpus_per_trial=gpus,
         shortage=DiskWatch(settings.home, settings.min_free_gb),
+        allotted=allotted,
     )

@@ -22,6 +22,7 @@ class RunOptions:
         gpus_per_trial: GPUs, or the share of one, that a trial gets; by default 1 where there is one.
         ray_address: A Ray cluster to join; a local Ray is started otherwise.
         hang_timeout: Seconds without a report after which a trial counts as hung.
+        cpus_per_trial: Cores of a trial; by default an equal share of a local Ray's, and one on a cluster.
     """
 
     objective: str = BUILT_IN_OBJECTIVE
@@ -30,6 +31,7 @@ class RunOptions:
     gpus_per_trial: float | None = None
     ray_address: str | None = None
     hang_timeout: float | None = None
+    cpus_per_trial: float | None = None
 
     def document(self) -> dict[str, Json]:
         """As JSON."""

@@ -119,6 +119,8 @@ def create_search(
 def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
     """Get a search ready to go on, with the weights that it began with: `auto` may find others by now.
 
+    One without a hash of its data was entered without a preparation; this is its first.
+
     Raises:
         InputError: where data, weights or objective cannot be had any more.
         DataError: where the data changed; old and new fitness could not be compared.
@@ -126,7 +128,7 @@ def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
     space = SearchSpace.from_document(search.document, f"search {search.id}")
     begun_with = str(search.options.get("weights", space.weights))
     prepared = prepare(space.model_copy(update={"weights": begun_with}), search.objective, settings)
-    if prepared.data_hash != search.data_hash:
+    if search.data_hash and prepared.data_hash != search.data_hash:
         raise DataError(
             f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then,"
             f" {prepared.data_hash[:12]} now); restore it, or start a new search with `evolve run --fresh`"

@@ -9,19 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 
 from evolve.exceptions import LedgerError
-from evolve.ledger.models import encode_json
+from evolve.ledger.dialect import encode_json
 from evolve.ledger.schema import migrate
 
 LOCK_SECONDS = 20
 """How long a statement waits for another process before it gives up; `?timeout=` overrides it for SQLite."""
 
 _CONNECT_SECONDS = 10
+_POOL = 20  # connections that are kept once they were needed; a service reads and writes from many threads
 _WRITES = "evolve_writes"
 _REMEDY = "see EVOLVE_DATABASE_URL"
 _abandoned: list[object] = []  # connections of the parent of a fork: closing them here would end the parent's
@@ -34,6 +36,7 @@ class Database:
         parsed = _parse(url)
         self.url = _hide_secrets(parsed)
         self.engine = _create_engine(parsed)
+        self._turns = (os.getpid(), Lock())
         self._writer = self.engine.execution_options(**{_WRITES: True})
         try:
             with self._one_line_errors():
@@ -53,8 +56,28 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back whole on any exception."""
-        with self._one_line_errors(), self._writer.begin() as connection:
+        with self._one_line_errors(), self._turn(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let the threads of this process write to SQLite one after the other.
+
+        SQLite makes a writer sleep and look again, ever more seldom; among many threads some would sleep for
+        seconds while others overtake them.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        if self._turns[0] != os.getpid():
+            self._turns = (os.getpid(), Lock())  # a thread that the parent of a fork had may have held the other
+        turn = self._turns[1]
+        mine = turn.acquire(timeout=LOCK_SECONDS)  # after that, SQLite says what is wrong
+        try:
+            yield
+        finally:
+            if mine:
+                turn.release()
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -106,12 +129,14 @@ def _hide_secrets(url: URL) -> str:
 def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         limits = {} if "timeout" in url.query else {"timeout": LOCK_SECONDS}
-        engine = create_engine(url, json_serializer=encode_json, connect_args=limits)
+        engine = create_engine(url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
         limits = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        engine = create_engine(url, json_serializer=encode_json, connect_args=limits, pool_pre_ping=True)
+        engine = create_engine(
+            url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL, pool_pre_ping=True
+        )
         event.listen(engine, "connect", _configure_postgresql)
     event.listen(engine, "connect", _note_process)
     event.listen(engine, "checkout", _refuse_forked)

@@ -17,19 +17,22 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from evolve.exceptions import LeaseHeld, LeaseLost, SearchNotFound
 from evolve.ledger.database import Database
-from evolve.ledger.models import DatabaseTime, event_row, events, searches
+from evolve.ledger.dialect import DatabaseTime
+from evolve.ledger.models import event_row, events, searches
 from evolve.ledger.owner import is_dead, this_process
-from evolve.ledger.records import EventKind, Request, SearchState
-from evolve.ledger.transaction import RUNNING_TOTALS, Transaction
+from evolve.ledger.records import EventKind, Request, SearchState, Standing
+from evolve.ledger.transaction import Transaction
+from evolve.ledger.writing import RUNNING_TOTALS
 
 _HOLD = update(searches).where(
     searches.c.id == bindparam("b_search"), searches.c.lease_token == bindparam("b_token")
 )
 _EXTEND = _HOLD.values(lease_expires=DatabaseTime() + bindparam("b_ttl", type_=Double))
-_RENEW = _EXTEND.returning(searches.c.request)
+_RENEW = _EXTEND.returning(searches.c.request, searches.c.allotment)
 _BEGIN = _EXTEND.returning(*(searches.c[name] for name in RUNNING_TOTALS), DatabaseTime().label("at"))
 _LET_GO = _HOLD.values(
     owner=None,
+    allotment=None,
     lease_since=None,
     lease_expires=None,
     lease_token=searches.c.lease_token + 1,
@@ -58,18 +61,19 @@ class Lease:
         self.search_id = search_id
         self.token = token
 
-    def renew(self) -> Request | None:
+    def renew(self) -> Standing:
         """Stay the driver for another `ttl` seconds.
 
         Returns:
-            What other processes ask of the driver.
+            What other processes ask of the driver, and the workers that it is granted.
 
         Raises:
             LeaseLost: Another driver has taken over.
         """
         with self._database.writing() as connection:
             row = self._hold(connection, _RENEW, b_ttl=self._ttl)
-            return None if row["request"] is None else Request(row["request"])
+            request = None if row["request"] is None else Request(row["request"])
+            return Standing(request, row["allotment"])
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -122,16 +126,7 @@ def acquire(database: Database, search_id: str, ttl: float) -> Lease:
         LeaseHeld: Its driver is alive, as far as can be known.
     """
     with database.writing() as connection:
-        holder = connection.execute(_HOLDER.where(searches.c.id == search_id).with_for_update()).one_or_none()
-        if holder is None:
-            raise SearchNotFound(f"search {search_id}: no search has this id; `evolve list` shows all of them")
-        if holder.owner is not None and holder.valid and not is_dead(holder.owner):
-            since = datetime.fromtimestamp(holder.lease_since, UTC).isoformat(" ", "seconds")
-            raise LeaseHeld(
-                f"search {search_id}: {holder.owner} drives it since {since}; "
-                f"wait for it, or end it with `evolve cancel {search_id}`"
-            )
-        token = holder.lease_token + 1
+        token = lock_idle(connection, search_id) + 1
         connection.execute(
             update(searches)
             .where(searches.c.id == search_id)
@@ -143,3 +138,22 @@ def acquire(database: Database, search_id: str, ttl: float) -> Lease:
             )
         )
     return Lease(database, search_id, token, ttl)
+
+
+def lock_idle(connection: Connection, search_id: str) -> int:
+    """Lock the row of a search that nobody drives, and return its newest fencing token.
+
+    Raises:
+        SearchNotFound: There is no search of this id.
+        LeaseHeld: Its driver is alive, as far as can be known.
+    """
+    holder = connection.execute(_HOLDER.where(searches.c.id == search_id).with_for_update()).one_or_none()
+    if holder is None:
+        raise SearchNotFound(f"search {search_id}: no search has this id; `evolve list` shows all of them")
+    if holder.owner is not None and holder.valid and not is_dead(holder.owner):
+        since = datetime.fromtimestamp(holder.lease_since, UTC).isoformat(" ", "seconds")
+        raise LeaseHeld(
+            f"search {search_id}: {holder.owner} drives it since {since}; "
+            f"wait for it, or end it with `evolve cancel {search_id}`"
+        )
+    return int(holder.lease_token)

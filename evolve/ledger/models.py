@@ -1,4 +1,4 @@
-"""The tables, the database's clock, and how values are written into JSON columns.
+"""The tables.
 
 Rows are read and written with SQLAlchemy Core: an evaluation costs a handful of compiled statements, and the
 records of `evolve.ledger.records` are the only objects. Columns that change come before the long documents,
@@ -7,34 +7,26 @@ where SQLite reaches them without walking overflow pages.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
-    ColumnElement,
-    Connection,
-    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Insert,
     Integer,
     MetaData,
     String,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+
+from evolve.ledger.dialect import PlainName, PlainText
 
 metadata = MetaData(
     naming_convention={
@@ -44,59 +36,6 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_name)s",
     }
 )
-
-
-class DatabaseTime(FunctionElement[float]):
-    """Seconds since the epoch on the database's clock, at the moment the statement runs."""
-
-    type = Double()
-    name = "database_time"
-    inherit_cache = True
-
-
-@compiles(DatabaseTime, "sqlite")
-def _sqlite_time(element: DatabaseTime, compiler: Any, **options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(DatabaseTime, "postgresql")
-def _postgresql_time(element: DatabaseTime, compiler: Any, **options: Any) -> str:
-    # now() would be the start of the transaction, which may have waited for a lock since then
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-
-
-class PlainText(TypeDecorator[str]):
-    """Text of unknown origin, such as a traceback; what a database would refuse is written as escapes."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Escape lone surrogates and NUL."""
-        if value is None:
-            return None
-        return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
-
-
-def encode_json(value: object) -> str:
-    """Valid JSON for `value`; NaN and the infinities become the strings "nan", "inf" and "-inf".
-
-    `float()` reads those strings back, and the readers of metrics do so.
-    """
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError):  # a float that JSON does not have, or a mapping that is no dict
-        return json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def event_row(
@@ -119,16 +58,8 @@ def event_row(
     }
 
 
-def upsert(connection: Connection, table: Table, *, where: ColumnElement[bool] | None = None) -> Insert:
-    """An insert that takes the place of a row with the same key, if that row satisfies `where`."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    values = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
-    return statement.on_conflict_do_update(index_elements=table.primary_key, set_=values, where=where)
-
-
 def _search_id() -> Column[str]:
-    return Column("search_id", String(64), primary_key=True)
+    return Column("search_id", PlainName(64), primary_key=True)
 
 
 def _number(name: str) -> Column[int]:
@@ -139,7 +70,7 @@ searches = Table(
     "searches",
     metadata,
     Column("ordinal", Integer, primary_key=True),
-    Column("id", String(64), nullable=False),
+    Column("id", PlainName(64), nullable=False),
     Column("name", PlainText, nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", PlainText, nullable=False, default=""),
@@ -166,21 +97,26 @@ searches = Table(
     Column("document", JSON, nullable=False),
     Column("options", JSON, nullable=False),
     Column("environment", JSON, nullable=False),
+    Column("managed", Boolean, nullable=False, default=False),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("allotment", Integer),
+    Column("submitted_by", PlainName(64)),
     UniqueConstraint("id"),
     Index("ix_searches_name", "name", "ordinal"),
     Index("ix_searches_state", "state", "ordinal"),
+    Index("ix_searches_submitted_by", "submitted_by", "ordinal"),
 )
 
 individuals = Table(
     "individuals",
     metadata,
-    Column("search_id", String(64), ForeignKey(searches.c.id), primary_key=True),
+    Column("search_id", PlainName(64), ForeignKey(searches.c.id), primary_key=True),
     _number("number"),
     Column("generation", Integer, nullable=False),
     Column("told", Integer),
     Column("state", String(16), nullable=False),
     Column("fitness", Double),
-    Column("failure", String(32)),
+    Column("failure", PlainName(32)),
     Column("reused_from", Integer),
     Column("inherited_from", Integer),
     Column("attempts", Integer, nullable=False, default=0),
@@ -191,7 +127,8 @@ individuals = Table(
     Column("parents", JSON, nullable=False),
     Column("operators", JSON, nullable=False),
     Column("origins", JSON, nullable=False),
-    Index("ix_individuals_generation", "search_id", "generation", "number"),
+    # pages are filtered, sorted, counted and summed up in this index; only the rows of the page itself are read
+    Index("ix_individuals_page", "search_id", "generation", "number", "told", "state", "fitness", "failure"),
     Index("ix_individuals_told", "search_id", "told", unique=True),
 )
 
@@ -221,6 +158,7 @@ evaluations = Table(
     Column("metrics", JSON, nullable=False),
     Column("notes", JSON, nullable=False),
     ForeignKeyConstraint(["search_id", "individual"], ["individuals.search_id", "individuals.number"]),
+    Index("ix_evaluations_state", "state", "search_id"),
 )
 
 epochs = Table(
@@ -241,7 +179,7 @@ epochs = Table(
 events = Table(
     "events",
     metadata,
-    Column("search_id", String(64), ForeignKey(searches.c.id), primary_key=True),
+    Column("search_id", PlainName(64), ForeignKey(searches.c.id), primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String(32), nullable=False),
     Column("at", Double, nullable=False),
@@ -252,7 +190,64 @@ events = Table(
 cursors = Table(
     "cursors",
     metadata,
-    Column("observer", String(255), primary_key=True),
-    Column("search_id", String(64), ForeignKey(searches.c.id), primary_key=True),
+    Column("observer", PlainName(255), primary_key=True),
+    Column("search_id", PlainName(64), ForeignKey(searches.c.id), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
+    Index("ix_cursors_search_id", "search_id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", PlainName(64), primary_key=True),
+    Column("name", PlainText, nullable=False),
+    Column("digest", PlainName(128), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+    UniqueConstraint("digest"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", PlainName(64), primary_key=True),
+    Column("path", PlainText, nullable=False),
+    Column("content_hash", String(128), nullable=False),
+    Column("registered_by", PlainName(64)),
+    Column("created_at", Double, nullable=False),
+    Column("summary", JSON, nullable=False),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("submitter", PlainName(64), primary_key=True),
+    Column("key", PlainName(255), primary_key=True),
+    Column("digest", PlainName(128), nullable=False),
+    # checked at the commit, as the row is written first: whoever writes it may enter the search
+    Column(
+        "search_id",
+        PlainName(64),
+        ForeignKey(searches.c.id, deferrable=True, initially="DEFERRED"),
+        nullable=False,
+    ),
+    Index("ix_submissions_search_id", "search_id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", PlainName(64), primary_key=True),
+    Column("url", PlainText, nullable=False),
+    Column("kinds", JSON, nullable=False),
+    Column("secret", PlainText, nullable=False),
+    Column("search_id", PlainName(64), ForeignKey(searches.c.id)),
+    Column("created_by", PlainName(64)),
+    Column("created_at", Double, nullable=False),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("last_error", PlainText, nullable=False, default=""),
+    Column("disabled_at", Double),
+    Index("ix_webhooks_search_id", "search_id"),
 )

@@ -15,18 +15,34 @@ _START_TOLERANCE = 2.0  # seconds; the time of boot, from which starts are count
 
 def this_process() -> str:
     """The identity of the calling process."""
-    return f"{_host()}:{os.getpid()}:{psutil.Process().create_time():.2f}@{_boot()}"
+    return identity_of(os.getpid())
+
+
+def identity_of(pid: int) -> str:
+    """The identity of a process of this host.
+
+    Raises:
+        psutil.NoSuchProcess: It is gone.
+    """
+    return f"{_host()}:{pid}:{psutil.Process(pid).create_time():.2f}@{_boot()}"
+
+
+def local_pid(owner: str) -> int | None:
+    """The process id of `owner`, which may be gone; None if it is, or was, of another host or boot."""
+    host, _, process = owner.partition(":")
+    pid, _, birth = process.partition(":")
+    boot = birth.partition("@")[2]
+    return int(pid) if host == _host() and boot == _boot() and pid.isdigit() else None
 
 
 def is_dead(owner: str) -> bool:
     """Whether `owner` is a process of this host that is gone; False where that cannot be known."""
-    host, _, process = owner.partition(":")
-    pid, _, birth = process.partition(":")
-    started, _, boot = birth.partition("@")
-    if host != _host() or boot != _boot() or not pid.isdigit():
+    pid = local_pid(owner)
+    if pid is None:
         return False
+    started = owner.rpartition(":")[2].partition("@")[0]
     try:
-        candidate = psutil.Process(int(pid))
+        candidate = psutil.Process(pid)
         if candidate.status() == psutil.STATUS_ZOMBIE:
             return True
         return bool(abs(candidate.create_time() - float(started)) > _START_TOLERANCE)

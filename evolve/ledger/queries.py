@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from evolve.exceptions import SearchNotFound
-from evolve.ledger.models import DatabaseTime, cursors, epochs, evaluations, events, individuals, searches
+from evolve.ledger.dialect import DatabaseTime
+from evolve.ledger.models import cursors, epochs, evaluations, events, individuals, searches
 from evolve.ledger.records import (
     EpochRecord,
     EvaluationRecord,
@@ -24,10 +25,11 @@ from evolve.trial import FailureKind, TrialState
 _PREFIX = 4  # an abbreviated id has at least this many characters
 
 _PRIVATE = {"ordinal", "lease_token", "lease_since", "last_event"}
-_SEARCH = select(
-    *(column for column in searches.c if column.name not in _PRIVATE),
-    (searches.c.lease_expires > DatabaseTime()).label("leased"),
-)
+_DOCUMENTS = ("document", "options", "environment")
+_LEASED = (searches.c.lease_expires > DatabaseTime()).label("leased")
+SEARCH = select(*(column for column in searches.c if column.name not in _PRIVATE), _LEASED)
+LIGHT_SEARCH = select(*(column for column in searches.c if column.name not in (*_PRIVATE, *_DOCUMENTS)), _LEASED)
+"""All of a search but its documents, which are most of its size."""
 
 
 def search(connection: Connection, ref: str) -> SearchRecord:
@@ -40,13 +42,13 @@ def search(connection: Connection, ref: str) -> SearchRecord:
     """
     found: list[dict[str, Any]] = []
     if ref.isprintable():  # PostgreSQL refuses NUL
-        newest = _SEARCH.order_by(searches.c.ordinal.desc())
-        found = _rows(connection, _SEARCH.where(searches.c.id == ref))
-        found = found or _rows(connection, newest.where(searches.c.name == ref).limit(1))
+        newest = SEARCH.order_by(searches.c.ordinal.desc())
+        found = rows(connection, SEARCH.where(searches.c.id == ref))
+        found = found or rows(connection, newest.where(searches.c.name == ref).limit(1))
         if not found and len(ref) >= _PREFIX:
-            found = _rows(connection, _SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
+            found = rows(connection, SEARCH.where(searches.c.id.startswith(ref, autoescape=True)).limit(2))
     if len(found) == 1:
-        return _search_record(found[0])
+        return search_record(found[0])
     problem = "several ids begin like this" if found else "no search has this id or name"
     raise SearchNotFound(f"search {ref}: {problem}; `evolve list` shows all of them")
 
@@ -60,12 +62,12 @@ def search_list(
     offset: int,
 ) -> list[SearchRecord]:
     """Searches, newest first."""
-    query = _SEARCH.order_by(searches.c.ordinal.desc()).limit(limit).offset(offset)
+    query = SEARCH.order_by(searches.c.ordinal.desc()).limit(limit).offset(offset)
     if name is not None:
         query = query.where(searches.c.name == name)
     if states is not None:
         query = query.where(searches.c.state.in_([str(state) for state in states]))
-    return [_search_record(row) for row in _rows(connection, query)]
+    return [search_record(row) for row in rows(connection, query)]
 
 
 def individual_list(
@@ -84,13 +86,13 @@ def individual_list(
     if numbers is not None:
         query = query.where(individuals.c.number.in_(list(numbers)))
     query = query.order_by(individuals.c.number).limit(limit).offset(offset or None)
-    return [_individual_record(row) for row in _rows(connection, query)]
+    return [individual_record(row) for row in rows(connection, query)]
 
 
 def history(connection: Connection, search_id: str) -> list[IndividualRecord]:
     """Individuals with a verdict, in the order in which it was told."""
     query = select(individuals).where(individuals.c.search_id == search_id, individuals.c.told.is_not(None))
-    return [_individual_record(row) for row in _rows(connection, query.order_by(individuals.c.told))]
+    return [individual_record(row) for row in rows(connection, query.order_by(individuals.c.told))]
 
 
 def evaluation_list(connection: Connection, search_id: str, individual: int | None) -> list[EvaluationRecord]:
@@ -99,7 +101,7 @@ def evaluation_list(connection: Connection, search_id: str, individual: int | No
     if individual is not None:
         query = query.where(evaluations.c.individual == individual)
     query = query.order_by(evaluations.c.individual, evaluations.c.attempt)
-    return [_evaluation_record(row) for row in _rows(connection, query)]
+    return [evaluation_record(row) for row in rows(connection, query)]
 
 
 def epoch_list(connection: Connection, search_id: str, individual: int | None) -> list[EpochRecord]:
@@ -108,13 +110,17 @@ def epoch_list(connection: Connection, search_id: str, individual: int | None) -
     if individual is not None:
         query = query.where(epochs.c.individual == individual)
     query = query.order_by(epochs.c.individual, epochs.c.attempt, epochs.c.epoch)
-    return [_epoch_record(row) for row in _rows(connection, query)]
+    return [_epoch_record(row) for row in rows(connection, query)]
 
 
-def event_list(connection: Connection, search_id: str, after: int, limit: int) -> list[EventRecord]:
+def event_list(
+    connection: Connection, search_id: str, after: int, limit: int, kinds: Collection[EventKind] | None
+) -> list[EventRecord]:
     """Events after a sequence number, oldest first."""
     query = select(events).where(events.c.search_id == search_id, events.c.sequence > after)
-    return [_event_record(row) for row in _rows(connection, query.order_by(events.c.sequence).limit(limit))]
+    if kinds is not None:
+        query = query.where(events.c.kind.in_([str(kind) for kind in kinds]))
+    return [_event_record(row) for row in rows(connection, query.order_by(events.c.sequence).limit(limit))]
 
 
 def cursor(connection: Connection, observer: str, search_id: str) -> int:
@@ -123,25 +129,31 @@ def cursor(connection: Connection, observer: str, search_id: str) -> int:
     return connection.scalar(query) or 0
 
 
-def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+def rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    """What a query finds."""
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _search_record(row: dict[str, Any]) -> SearchRecord:
+def search_record(row: dict[str, Any]) -> SearchRecord:
+    """A row of `SEARCH` or `LIGHT_SEARCH`; without the documents these are empty."""
+    for name in _DOCUMENTS:
+        row.setdefault(name, {})
     row["state"] = SearchState(row["state"])
     row["leased"] = bool(row["leased"])  # unknown, so false, where there is no lease
     row["request"] = None if row["request"] is None else Request(row["request"])
     return SearchRecord(**row)
 
 
-def _individual_record(row: dict[str, Any]) -> IndividualRecord:
+def individual_record(row: dict[str, Any]) -> IndividualRecord:
+    """A row of `individuals`."""
     for name in ("genome", "parents", "operators"):
         row[name] = tuple(row[name])
     _restore_verdict(row)
     return IndividualRecord(**row)
 
 
-def _evaluation_record(row: dict[str, Any]) -> EvaluationRecord:
+def evaluation_record(row: dict[str, Any]) -> EvaluationRecord:
+    """A row of `evaluations`."""
     row["notes"] = tuple(row["notes"])
     _restore_verdict(row)
     return EvaluationRecord(**row)

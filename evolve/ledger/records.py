@@ -86,6 +86,10 @@ class SearchRecord:
     best_fitness: float | None
     default_fitness: float | None  # of individual 0
     leased: bool = False  # whether the lease held when this was read, on the database's clock
+    managed: bool = False  # whether a service drives it
+    priority: int = 0  # higher ones get workers first
+    allotment: int | None = None  # how many workers a supervisor grants it now
+    submitted_by: str | None = None  # id of the key that it was submitted with
 
 
 @dataclass(frozen=True)
@@ -176,3 +180,119 @@ class EventRecord:
     at: float
     individual: int | None = None
     data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """One generation; the figures are None while none of its individuals has a fitness.
+
+    Attributes:
+        generation: From 0.
+        evaluated: Individuals with a fitness.
+        failed: Individuals that failed for good.
+        open: Individuals without a verdict yet.
+        best: Highest fitness of the generation.
+        mean: Mean fitness.
+        std: Standard deviation of the fitness over the population.
+        best_so_far: Highest fitness up to and with this generation.
+    """
+
+    generation: int
+    evaluated: int
+    failed: int
+    open: int
+    best: float | None
+    mean: float | None
+    std: float | None
+    best_so_far: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a driver learns when it renews its lease.
+
+    Attributes:
+        request: What other processes ask of it.
+        allotment: How many workers a supervisor grants it; None where nobody rations them.
+    """
+
+    request: Request | None
+    allotment: int | None
+
+
+@dataclass(frozen=True)
+class LedgerTotals:
+    """Sums over every search that is in the ledger; a search that is deleted takes its share with it."""
+
+    searches: Mapping[SearchState, int]  # every state, also those that no search is in
+    driven: int  # searches whose lease holds
+    evaluated: int
+    trained: int
+    failed: int
+    gpu_seconds: float
+    trial_seconds: float
+    trials_pending: int  # of driven searches
+    trials_running: int
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """An API key; its secret is known to its owner only.
+
+    Attributes:
+        digest: SHA-256 of the secret, in hexadecimal digits.
+        scopes: What it may do.
+    """
+
+    id: str
+    name: str
+    digest: str
+    scopes: tuple[str, ...]
+    created_at: float
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A data set that submitted searches may train on.
+
+    Attributes:
+        path: Its data YAML, on the machines that train.
+        content_hash: Of labels and pictures, when it was registered.
+        summary: What a person is shown of it, such as classes and numbers of pictures.
+        registered_by: Id of a key.
+    """
+
+    id: str
+    path: str
+    content_hash: str
+    summary: Mapping[str, Json]
+    registered_by: str | None
+    created_at: float
+
+
+@dataclass(frozen=True)
+class WebhookRecord:
+    """An address that is told of events.
+
+    Attributes:
+        kinds: What it is told of.
+        secret: Signs what it is sent.
+        search_id: The one search that it hears of; None for all.
+        created_by: Id of a key.
+        failures: Deliveries that failed since the last one that did not.
+        last_error: Of the last delivery, empty if it arrived.
+        disabled_at: When it was given up.
+    """
+
+    id: str
+    url: str
+    kinds: tuple[str, ...]
+    secret: str
+    search_id: str | None
+    created_by: str | None
+    created_at: float
+    failures: int = 0
+    last_error: str = ""
+    disabled_at: float | None = None

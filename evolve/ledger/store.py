@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import BigInteger, literal, select, update
 
-from evolve.exceptions import LedgerError, SearchNotFound
-from evolve.ledger import queries
+from evolve.exceptions import SearchNotFound
+from evolve.ledger.creation import enter_search, new_id
 from evolve.ledger.database import Database
+from evolve.ledger.dialect import PlainName, upsert
 from evolve.ledger.lease import Lease, acquire
-from evolve.ledger.models import DatabaseTime, cursors, event_row, events, searches, upsert
-from evolve.ledger.records import (
-    EpochRecord,
-    EvaluationRecord,
-    EventKind,
-    EventRecord,
-    IndividualRecord,
-    Request,
-    SearchRecord,
-    SearchState,
-)
+from evolve.ledger.managing import delete_search, requeue
+from evolve.ledger.models import cursors, searches
+from evolve.ledger.reading import Readable
+from evolve.ledger.records import Request, SearchRecord
+from evolve.ledger.registry import Registry
 from evolve.trial import Json
 
 
-class Ledger:
+class Ledger(Readable):
     """Searches, their individuals, evaluations, epochs and events.
 
     Any number of processes and threads may read; a search is written by the one that holds its `Lease`. What
@@ -42,7 +36,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url)
+        super().__init__(Database(url))
 
     def __enter__(self) -> Self:
         return self
@@ -56,80 +50,24 @@ class Ledger:
         """Close the connections; a second call does nothing."""
         self._database.close()
 
-    def search(self, ref: str) -> SearchRecord:
-        """The search with this id, else the newest of this name, else with this unique beginning of an id.
-
-        Args:
-            ref: An id, at least 4 characters of one, or a name.
-
-        Raises:
-            SearchNotFound: There is none, or several ids begin with `ref`.
-        """
-        with self._database.reading() as connection:
-            return queries.search(connection, ref)
-
-    def searches(
-        self,
-        *,
-        name: str | None = None,
-        states: Collection[SearchState] | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[SearchRecord]:
-        """Searches, newest first, of one name and in some states if asked."""
-        with self._database.reading() as connection:
-            return queries.search_list(connection, name=name, states=states, limit=limit, offset=offset)
-
-    def individuals(
-        self,
-        search_id: str,
-        *,
-        generation: int | None = None,
-        numbers: Collection[int] | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[IndividualRecord]:
-        """Individuals of a search by number, of one generation or with some numbers if asked."""
-        with self._database.reading() as connection:
-            return queries.individual_list(
-                connection, search_id, generation=generation, numbers=numbers, limit=limit, offset=offset
-            )
-
-    def history(self, search_id: str) -> list[IndividualRecord]:
-        """Individuals with a verdict, in the order in which the search was told."""
-        with self._database.reading() as connection:
-            return queries.history(connection, search_id)
-
-    def evaluations(self, search_id: str, individual: int | None = None) -> list[EvaluationRecord]:
-        """Every attempt, by individual and attempt."""
-        with self._database.reading() as connection:
-            return queries.evaluation_list(connection, search_id, individual)
-
-    def epochs(self, search_id: str, individual: int | None = None) -> list[EpochRecord]:
-        """Every epoch, by individual, attempt and epoch."""
-        with self._database.reading() as connection:
-            return queries.epoch_list(connection, search_id, individual)
-
-    def events(self, search_id: str, after: int = 0, limit: int = 1000) -> list[EventRecord]:
-        """At most `limit` events whose sequence is higher than `after`, oldest first."""
-        with self._database.reading() as connection:
-            return queries.event_list(connection, search_id, after, limit)
-
-    def active_seconds(self, search_id: str) -> float:
-        """Seconds with a driver at work; the time between a crash and its resume is left out."""
-        with self._database.reading() as connection:
-            return queries.active_seconds(connection, search_id)
-
-    def cursor(self, observer: str, search_id: str) -> int:
-        """The sequence of the last event that `observer` has handled; 0 for a new one."""
-        with self._database.reading() as connection:
-            return queries.cursor(connection, observer, search_id)
+    @property
+    def registry(self) -> Registry:
+        """Keys, data sets, submissions and webhooks of a service."""
+        return Registry(self._database)
 
     def advance(self, observer: str, search_id: str, sequence: int) -> None:
-        """Note that `observer` has handled everything up to `sequence`; a cursor never goes back."""
+        """Note that `observer` has handled everything up to `sequence`; a cursor never goes back.
+
+        Nothing happens where the search was deleted meanwhile.
+        """
         with self._database.writing() as connection:
+            still_there = (
+                select(literal(observer, PlainName), searches.c.id, literal(sequence, BigInteger))
+                .where(searches.c.id == search_id)
+                .with_for_update(key_share=True, read=True)
+            )
             statement = upsert(connection, cursors, where=cursors.c.sequence < sequence)
-            connection.execute(statement, {"observer": observer, "search_id": search_id, "sequence": sequence})
+            connection.execute(statement.from_select(["observer", "search_id", "sequence"], still_there))
 
     def create_search(
         self,
@@ -158,28 +96,17 @@ class Ledger:
         Raises:
             LedgerError: `search_id` is taken.
         """
-        search_id = search_id or secrets.token_hex(4)
+        values = {
+            "name": name,
+            "document": document,
+            "objective": objective,
+            "options": options,
+            "environment": environment,
+            "directory": directory,
+            "data_hash": data_hash,
+        }
         with self._database.writing() as connection:
-            if connection.scalar(select(searches.c.id).where(searches.c.id == search_id)) is not None:
-                raise LedgerError(f"search {search_id}: the id must be new, but it is taken; give another")
-            at = connection.scalar(select(DatabaseTime())) or 0.0
-            values = {
-                "id": search_id,
-                "name": name,
-                "state": SearchState.CREATED,
-                "created_at": at,
-                "last_event": 1,
-                "objective": objective,
-                "directory": directory,
-                "data_hash": data_hash,
-                "document": document,
-                "options": options,
-                "environment": environment,
-            }
-            connection.execute(insert(searches), values)
-            event = event_row(search_id, 1, EventKind.SEARCH_CREATED, at, data={"name": name})
-            connection.execute(insert(events), event)
-            return queries.search(connection, search_id)
+            return enter_search(connection, search_id or new_id(), values)
 
     def ask_driver(self, search_id: str, request: Request | None) -> None:
         """Ask something of whoever drives the search, now or later; None takes it back.
@@ -187,9 +114,50 @@ class Ledger:
         Raises:
             SearchNotFound: There is no search of this id.
         """
-        asked = update(searches).where(searches.c.id == search_id).values(request=request)
+        self._change(search_id, request=request)
+
+    def allot(self, search_id: str, workers: int | None) -> None:
+        """Grant a search so many workers; its driver hears of it when it renews its lease.
+
+        A search that is let go of has no allotment any more.
+
+        Raises:
+            SearchNotFound: There is no search of this id.
+        """
+        self._change(search_id, allotment=workers)
+
+    def prioritise(self, search_id: str, priority: int) -> None:
+        """Change the place of a search in the queue.
+
+        Raises:
+            SearchNotFound: There is no search of this id.
+        """
+        self._change(search_id, priority=priority)
+
+    def requeue(self, search_id: str, reason: str = "resumed on request") -> None:
+        """Let a service drive a search (again), although it was paused, failed, or is nobody's so far.
+
+        Raises:
+            SearchNotFound: There is no search of this id.
+            InputError: It is over.
+        """
         with self._database.writing() as connection:
-            if connection.execute(asked).rowcount == 0:
+            requeue(connection, search_id, reason)
+
+    def delete_search(self, search_id: str) -> None:
+        """Forget a search, and all that belongs to it; its files are left alone.
+
+        Raises:
+            SearchNotFound: There is no search of this id.
+            LeaseHeld: A driver is at work on it.
+        """
+        with self._database.writing() as connection:
+            delete_search(connection, search_id)
+
+    def _change(self, search_id: str, **values: object) -> None:
+        with self._database.writing() as connection:
+            change = update(searches).where(searches.c.id == search_id).values(values)
+            if connection.execute(change).rowcount == 0:
                 raise SearchNotFound(f"search {search_id}: no search has this id; `evolve list` shows them")
 
     def acquire(self, search_id: str, *, ttl: float = 30.0) -> Lease:

@@ -6,72 +6,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, outerjoin, select, update
+from sqlalchemy import insert, select, update
 
-from evolve.exceptions import LedgerError
-from evolve.ledger.models import epochs, evaluations, event_row, events, individuals, searches, upsert
+from evolve.ledger.dialect import upsert
+from evolve.ledger.models import epochs, evaluations, individuals, searches
 from evolve.ledger.records import EventKind, IndividualRecord, SearchState
+from evolve.ledger.writing import VERDICT, RowWriter, floats
 from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
 
-RUNNING_TOTALS = (
-    "state",
-    "reason",
-    "owner",
-    "last_event",
-    "started_at",
-    "finished_at",
-    "evaluated",
-    "trained",
-    "failed",
-    "gpu_seconds",
-    "trial_seconds",
-    "best_individual",
-    "best_fitness",
-    "default_fitness",
-)
-"""Columns of the search row that a transaction reads at its beginning and writes back at its end."""
 
-_UNFINISHED = [str(state) for state in TrialState if not state.is_finished]
-
-# Built once: SQLAlchemy compiles them at their first use. Parameters that name a column become its new value.
-_WRITE_TOTALS = update(searches).where(searches.c.id == bindparam("b_search"))
-_CHANGE_INDIVIDUAL = update(individuals).where(
-    individuals.c.search_id == bindparam("b_search"), individuals.c.number == bindparam("b_individual")
-)
-_VERDICT = _CHANGE_INDIVIDUAL.where(individuals.c.told.is_(None))
-_THIS_EVALUATION = and_(
-    evaluations.c.search_id == bindparam("b_search"),
-    evaluations.c.individual == bindparam("b_individual"),
-    evaluations.c.attempt == bindparam("b_attempt"),
-)
-_CHANGE_EVALUATION = update(evaluations).where(_THIS_EVALUATION, evaluations.c.state.in_(_UNFINISHED))
-_PROGRESS = (
-    select(evaluations.c.started_at, func.max(epochs.c.epoch), func.max(epochs.c.seconds))
-    .select_from(outerjoin(evaluations, epochs))
-    .where(_THIS_EVALUATION)
-    .group_by(evaluations.c.started_at)
-)
-
-
-class Transaction:
+class Transaction(RowWriter):
     """Made by `Lease.transaction`, which holds the search row locked until the end.
 
     Every time is the moment at which the transaction began, on the database's clock. Events wait in memory
     and are written, numbered, at the end.
     """
-
-    def __init__(self, connection: Connection, search_id: str, totals: dict[str, Any], at: float) -> None:
-        self._connection = connection
-        self._search_id = search_id
-        self._totals = totals
-        self._at = at
-        self._events: list[dict[str, Any]] = []
-
-    @property
-    def gpu_seconds(self) -> float:
-        """GPU time of all attempts of the search so far, this transaction's included."""
-        spent: float = self._totals["gpu_seconds"]
-        return spent
 
     def start(self, *, resumed: bool) -> None:
         """The driver runs the search now."""
@@ -89,6 +38,23 @@ class Transaction:
         """The driver goes on."""
         self._totals.update(state=SearchState.RUNNING, reason="")
         self._append(EventKind.SEARCH_UNPAUSED, reason=reason)
+
+    def prepared(
+        self, options_changes: Mapping[str, Json], data_hash: str, environment: Mapping[str, Json] | None = None
+    ) -> None:
+        """Record what the driver found out while it prepared a search that was submitted unprepared.
+
+        Args:
+            options_changes: Written over the options of the search.
+            data_hash: Digest of the data set.
+            environment: Versions, host and hardware of the driver, in the place of those of whoever submitted.
+        """
+        mine = searches.c.id == self._search_id
+        options = self._connection.scalar(select(searches.c.options).where(mine)) or {}
+        values: dict[str, Any] = {"options": {**options, **options_changes}, "data_hash": data_hash}
+        if environment is not None:
+            values["environment"] = environment
+        self._connection.execute(update(searches).where(mine).values(values))
 
     def propose(self, individual: IndividualRecord) -> None:
         """Record a newborn; of the record, all that is known at birth is kept."""
@@ -149,7 +115,7 @@ class Transaction:
 
     def reported(self, individual: int, attempt: int, report: EpochReport) -> None:
         """An epoch is over; one that is trained again after a recovery replaces its first report."""
-        metrics = _floats(report.metrics)
+        metrics = floats(report.metrics)
         self._connection.execute(
             upsert(self._connection, epochs),
             {
@@ -182,7 +148,7 @@ class Transaction:
             epochs_trained=result.epochs,
             effective=result.effective,
             differences=result.differences,
-            metrics=_floats(result.metrics),
+            metrics=floats(result.metrics),
             weights=result.weights,
             notes=result.notes,
         )
@@ -260,7 +226,7 @@ class Transaction:
         told: int = self._totals["evaluated"]
         values = {"state": state, "fitness": fitness, "failure": failure, "reused_from": reused_from}
         changed = self._connection.execute(
-            _VERDICT, {**self._key(individual), **values, "told": told, "metrics": _floats(metrics or {})}
+            VERDICT, {**self._key(individual), **values, "told": told, "metrics": floats(metrics or {})}
         )
         self._require(changed.rowcount, f"individual {individual} is unknown or has its verdict already")
         self._totals["evaluated"] = told + 1
@@ -277,17 +243,6 @@ class Transaction:
         """Something that a person should know."""
         self._append(EventKind.NOTICE, message=message)
 
-    def flush(self) -> None:
-        """Write the totals and the events; called once by the lease."""
-        self._connection.execute(_WRITE_TOTALS, {"b_search": self._search_id, **self._totals})
-        if self._events:
-            self._connection.execute(insert(events), self._events)
-
-    def _append(self, kind: EventKind, individual: int | None = None, /, **data: object) -> None:
-        self._totals["last_event"] += 1
-        sequence = self._totals["last_event"]
-        self._events.append(event_row(self._search_id, sequence, kind, self._at, individual=individual, data=data))
-
     def _compare(self, individual: int, fitness: float) -> None:
         if individual == 0:
             self._totals["default_fitness"] = fitness
@@ -295,44 +250,3 @@ class Transaction:
         if previous is None or fitness > previous:
             self._totals.update(best_individual=individual, best_fitness=fitness)
             self._append(EventKind.NEW_BEST, individual, fitness=fitness, previous=previous)
-
-    def _finish(self, individual: int, attempt: int, state: TrialState, **values: Any) -> None:
-        self._set_evaluation(individual, attempt, state=state, finished_at=self._at, **values)
-        self._set_individual(individual, state=state)
-        self._totals["trial_seconds"] += values["seconds"]
-        self._totals["gpu_seconds"] += values["gpu_seconds"]
-
-    def _spent(self, individual: int, attempt: int, gpus: float, *, until_now: bool = True) -> dict[str, float]:
-        """What an attempt without a result has cost; unless `until_now`, as far as its last report tells."""
-        row = self._connection.execute(_PROGRESS, {**self._key(individual), "b_attempt": attempt}).first()
-        started_at, epoch, seconds = row or (None, None, None)
-        seconds = seconds or 0.0
-        if until_now and started_at is not None:
-            seconds = max(seconds, self._at - started_at)
-        return {"seconds": seconds, "gpu_seconds": seconds * gpus, "epochs_trained": epoch or 0}
-
-    def _set_evaluation(self, individual: int, attempt: int, **values: Any) -> None:
-        changed = self._connection.execute(
-            _CHANGE_EVALUATION, {**self._key(individual), "b_attempt": attempt, **values}
-        )
-        self._require(changed.rowcount, f"evaluation {individual}.{attempt} is unknown or finished")
-
-    def _set_individual(self, individual: int, **values: Any) -> None:
-        changed = self._connection.execute(_CHANGE_INDIVIDUAL, {**self._key(individual), **values})
-        self._require(changed.rowcount, f"individual {individual} is unknown")
-
-    def _key(self, individual: int) -> dict[str, Any]:
-        return {"b_search": self._search_id, "b_individual": individual}
-
-    def _require(self, rowcount: int, problem: str) -> None:
-        if rowcount != 1:
-            raise LedgerError(f"search {self._search_id}: {problem}; nothing was written")
-
-    def _own(self, search_id: str) -> str:
-        if search_id != self._search_id:
-            raise LedgerError(f"search {self._search_id}: its lease cannot write to search {search_id}")
-        return search_id
-
-
-def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}  # NumPy's scalars are no JSON

@@ -13,21 +13,21 @@ _NARROW = 0.6
 
 def lineage(family: Sequence[IndividualRecord], metric: str) -> Figure:
     """The best individual and its ancestors, from left to right; thick lines lead to the main parent."""
-    places = _places(family)
+    where = places(family)
     data: list[Figure] = []
     for each in family:
         for rank, parent in enumerate(each.parents):
-            if parent in places:
-                data.append(_edge(places[parent], places[each.number], main=rank == 0))
+            if parent in where:
+                data.append(_edge(where[parent], where[each.number], main=rank == 0))
     data.append(
         {
             "type": "scatter",
             "mode": "markers+text",
-            "x": [places[each.number][0] for each in family],
-            "y": [places[each.number][1] for each in family],
+            "x": [where[each.number][0] for each in family],
+            "y": [where[each.number][1] for each in family],
             "text": [f"#{each.number}" for each in family],
             "textposition": "top center",
-            "hovertext": [_story(each, metric) for each in family],
+            "hovertext": ["<br>".join(map(safe, story(each, metric))) for each in family],
             "hoverinfo": "text",
             "marker": {
                 "opacity": 1,
@@ -40,12 +40,12 @@ def lineage(family: Sequence[IndividualRecord], metric: str) -> Figure:
     layout = axes("", "")
     layout |= {"showlegend": False, "hovermode": "closest"}
     layout["xaxis"] |= {"visible": False}
-    extent = 0.5 + max(_NARROW, *(abs(y) for _, y in places.values()))
+    extent = 0.5 + max(_NARROW, *(abs(y) for _, y in where.values()))
     layout["yaxis"] |= {"visible": False, "range": [-extent, extent]}
     return {"data": data, "layout": layout}
 
 
-def _places(family: Sequence[IndividualRecord]) -> dict[int, tuple[float, float]]:
+def places(family: Sequence[IndividualRecord]) -> dict[int, tuple[float, float]]:
     """Where to draw each: right of all its parents (who may be of its own generation), columns centred."""
     depths: dict[int, int] = {}
     columns: dict[int, list[int]] = {}
@@ -72,10 +72,11 @@ def _edge(start: tuple[float, float], end: tuple[float, float], *, main: bool) -
     }
 
 
-def _story(individual: IndividualRecord, metric: str) -> str:
+def story(individual: IndividualRecord, metric: str) -> list[str]:
+    """What there is to say of where an individual came from, a line each."""
     lines = [
         f"individual {individual.number}, generation {individual.generation}",
-        f"{safe(metric)} {number(individual.fitness)}",
+        f"{metric} {number(individual.fitness)}",
     ]
     if individual.inherited_from is not None:
         lines.append(f"started from the weights of #{individual.inherited_from}")
@@ -84,5 +85,5 @@ def _story(individual: IndividualRecord, metric: str) -> str:
         by_origin.setdefault(origin.replace("inherited:", "from #"), []).append(name)
     for origin, names in by_origin.items():
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")  # noqa: PLR2004
-        lines.append(f"{safe(origin)}: {safe(shown)}")
-    return "<br>".join(lines)
+        lines.append(f"{origin}: {shown}")
+    return lines

@@ -131,8 +131,11 @@ class SearchSpace(Part):
 
     def violated(self, params: Mapping[str, Json]) -> list[Constraint]:
         """The constraints that these values break. One that mentions a gene that is not there does not apply."""
-        values = {**self._settings, **params}
-        return [constraint for constraint in self.constraints if not constraint.holds(values)]
+        return [constraint for constraint in self.constraints if not self.satisfies(params, constraint)]
+
+    def satisfies(self, params: Mapping[str, Json], constraint: Constraint) -> bool:
+        """Whether these values keep to a constraint."""
+        return constraint.holds({**self._settings, **params})
 
     def check(self, params: Mapping[str, Json]) -> list[str]:
         """The rules that a configuration breaks: a line for each, none if it can be trained."""

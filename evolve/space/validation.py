@@ -70,7 +70,11 @@ def suggest(word: object, known: Iterable[str]) -> str:
 
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a document, as `key: rule, but got value`."""
-    problem = error.errors(include_url=False)[0]
+    return problem_line(error.errors(include_url=False)[0])
+
+
+def problem_line(problem: Any) -> str:
+    """One of `ValidationError.errors()`, as `key: rule, but got value`."""
     where, rule = _place(problem["loc"]), _rule(problem)
     return f"{where}: {rule}" if where else rule
 
@@ -91,10 +95,14 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 _RULES = {
     "bool_type": "must be true or false",
     "dict_type": "must be a mapping",
+    "enum": "must be one of {expected}",
     "finite_number": "must be finite",
     "float_type": "must be a number",
     "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a usual size",
     "int_type": "must be a whole number",
     "less_than": "must be < {lt}",
     "less_than_equal": "must be <= {le}",
@@ -104,6 +112,7 @@ _RULES = {
     "model_type": "must be a mapping",
     "string_type": "must be text",
     "string_pattern_mismatch": "must not hold control characters",
+    "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "too_long": "must have at most {max_length} items",
     "tuple_type": "must be a list",

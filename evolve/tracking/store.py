@@ -100,6 +100,11 @@ def artifact_folder(uri: str) -> Path | None:
     return None if database is None else database.parent / "mlartifacts"
 
 
+def is_server(uri: str) -> bool:
+    """Whether the store is behind an MLflow server, which has pages of its own."""
+    return uri.startswith(("http://", "https://"))
+
+
 def ui_command(uri: str, port: int = 5000, host: str = "127.0.0.1") -> list[str]:
     """The command line that shows the store at `uri` in a browser at `http://<host>:<port>`.
 
@@ -108,7 +113,7 @@ def ui_command(uri: str, port: int = 5000, host: str = "127.0.0.1") -> list[str]
     Raises:
         InputError: `uri` is the address of a server, which has its own pages.
     """
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         raise InputError(f"MLFLOW_TRACKING_URI: a server shows its own pages; open {uri} in a browser")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     folder = artifact_folder(uri)

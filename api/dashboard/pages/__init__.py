@@ -1,0 +1,1 @@
+"""The pages; importing one enters it into NiceGUI's routes."""

@@ -1,0 +1,88 @@
+"""What can be taken away from a search: its best configuration, weights, report, MLflow's comparison of runs.
+
+The API has the same for programs; a browser follows a link, and shows who it is by the cookie of the dashboard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from nicegui import app
+
+from api import service, views
+from api.dashboard.frame import principal_of
+from api.dashboard.site import SCOPE_KEY, Site
+from api.routes.results import REPORT_POLICY
+from evolve.exceptions import EvolveError
+from evolve.ledger import Ledger
+from evolve.ledger.records import SearchRecord
+
+T = TypeVar("T")
+_YAML = "application/yaml"
+
+
+@app.get("/searches/{search_id}/best.yaml", include_in_schema=False)
+async def best_yaml(request: Request, search_id: str) -> Response:
+    """The best configuration as a file for `evolve train --params`."""
+
+    def read(ledger: Ledger, search: SearchRecord) -> Response:
+        _, content = views.best_text(ledger, search.id, stock=False)
+        headers = {"Content-Disposition": f'attachment; filename="best-{search.id}.yaml"'}
+        return Response(content, 200, headers, _YAML)
+
+    return await _answered(request, search_id, read)
+
+
+@app.get("/searches/{search_id}/weights", include_in_schema=False)
+async def best_weights(request: Request, search_id: str) -> Response:
+    """The weights of the best individual."""
+
+    def read(ledger: Ledger, search: SearchRecord) -> Response:
+        _, path = views.best_weights(ledger, search.id)
+        name = f"best-{search.id}{path.suffix}"
+        return FileResponse(path, media_type="application/octet-stream", filename=name)
+
+    return await _answered(request, search_id, read)
+
+
+@app.get("/searches/{search_id}/report", include_in_schema=False)
+async def report(request: Request, search_id: str) -> Response:
+    """The report, to be looked at in a sandbox: it has scripts, and no business with our cookie."""
+
+    def read(ledger: Ledger, search: SearchRecord) -> Response:
+        content = views.report(ledger, search.id)
+        return Response(content, 200, {"Content-Security-Policy": REPORT_POLICY}, "text/html; charset=utf-8")
+
+    return await _answered(request, search_id, read)
+
+
+@app.get("/searches/{search_id}/mlflow", include_in_schema=False)
+async def mlflow(request: Request, search_id: str) -> Response:
+    """MLflow's page with the search's best runs selected for comparison."""
+    here = cast("Site", request.scope[SCOPE_KEY])
+
+    def find(ledger: Ledger, search: SearchRecord) -> Response:
+        from evolve.tracking.links import comparison  # brings MLflow, which takes seconds
+
+        return RedirectResponse(f"{here.mlflow_pages}/{comparison(here.settings.tracking_uri, search)}", 303)
+
+    return await _answered(request, search_id, find)
+
+
+async def _answered(request: Request, search_id: str, read: Callable[[Ledger, SearchRecord], Response]) -> Response:
+    """What `read` makes of a search, for somebody who may see it; one line where it cannot be had."""
+    here = cast("Site", request.scope[SCOPE_KEY])
+    if await here.run(principal_of, here, request) is None:
+        return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
+
+    def answer() -> Response:
+        try:
+            return read(here.ledger, service.search(here.ledger, search_id))
+        except EvolveError as error:
+            return PlainTextResponse(f"{error}\n", 404)
+
+    return await here.run(answer)

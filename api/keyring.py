@@ -1,0 +1,36 @@
+"""Making keys, for the API and the dashboard alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evolve.exceptions import StateConflict
+from evolve.keys import make_key
+
+if TYPE_CHECKING:
+    from evolve.ledger.records import KeyRecord
+    from evolve.ledger.registry import Registry
+
+
+def create_key(registry: Registry, name: str, scope: str) -> tuple[KeyRecord, str]:
+    """Make a key.
+
+    Args:
+        registry: Where it is kept.
+        name: Who or what it is for.
+        scope: `read`, `submit` or `admin`.
+
+    Returns:
+        What is kept of it, and the key itself, which nobody is ever shown again.
+
+    Raises:
+        InputError: if the name or the scope cannot be used.
+        StateConflict: if it would be the first key, and not an admin's.
+    """
+    if scope != "admin" and not registry.has_keys():
+        raise StateConflict(
+            f"scope: the first key must have the scope admin, since nobody gets in without a key from then on, "
+            f"but got {scope}; make an admin's key first"
+        )
+    new, token = make_key(name, [scope])
+    return registry.add_key(**new), token

@@ -1,0 +1,174 @@
+"""Searches: submit, list, look at one, steer it, delete it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Header, Query, Response
+
+from api import service, views
+from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts
+from api.documents import Document
+from api.reach import Reached, reach
+from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, problems, router
+from api.schemas.answers import CheckedSubmission, Page, SearchDetail, SearchSummary
+from api.schemas.submissions import PriorityChange, Submission
+from evolve.ledger import SearchRecord, SearchState
+
+routes = router("searches")
+
+REPLAYED = "Idempotency-Replayed"
+_LONGEST_KEY = 255
+_Order = Literal[
+    "created", "-created", "name", "-name", "state", "-state", "best", "-best",
+    "evaluated", "-evaluated", "gpu_seconds", "-gpu_seconds", "priority", "-priority",
+]  # fmt: skip
+_Text = Annotated[str | None, Query(max_length=100)]
+_IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key with the same submission enters one search, however often it is sent.",
+        min_length=1,
+        max_length=_LONGEST_KEY,
+        pattern=r"^[!-~]+$",
+    ),
+]
+
+
+@routes.post(
+    "/searches",
+    status_code=201,
+    response_model=SearchSummary,
+    responses={
+        200: {"model": SearchSummary, "description": "The search that this key entered before."},
+        **NEEDS_BODY,
+        **problems(409),
+    },
+    openapi_extra=accepts(Submission),
+)
+async def submit_search(
+    principal: Submitter, parts: ServiceDep, document: DocumentDep, idempotency_key: _IdempotencyKey = None
+) -> Response:
+    """Submit a search; it waits in the queue until there is room for it."""
+    body, reached = await parts.threads.judge(_read, parts, document)
+    record, created = await parts.threads.write(
+        service.enter_search, parts.ledger, parts.settings, body, reached, principal, idempotency_key
+    )
+    if created:
+        parts.supervisor.poke()
+    headers = {"Location": f"/api/v1/searches/{record.id}"} | ({} if created else {REPLAYED: "true"})
+    return answer(views.search_summary(record), 201 if created else 200, headers)
+
+
+def _read(parts: Service, document: Document) -> tuple[Submission, Reached]:
+    body = document.read(Submission)
+    return body, reach(parts.ledger, body)
+
+
+@routes.post(
+    "/spaces/check",
+    response_model=CheckedSubmission,
+    responses=NEEDS_BODY,
+    openapi_extra=accepts(Submission),
+)
+async def check_submission(principal: Reader, parts: ServiceDep, document: DocumentDep) -> Response:
+    """Check a submission, and show the search space with everything filled in; nothing is entered."""
+    return answer(await parts.threads.judge(_check, parts, document))
+
+
+def _check(parts: Service, document: Document) -> dict[str, object]:
+    body = document.read(Submission)
+    checked = service.check_document(parts.ledger, parts.settings, body)
+    return {
+        "name": body.name or checked.space.name,
+        "individuals": checked.individuals,
+        "genes": len(checked.space.genes),
+        "notes": checked.notes,
+        "document": checked.space.document(),
+    }
+
+
+@routes.get("/searches", response_model=Page[SearchSummary])
+async def list_searches(
+    principal: Reader,
+    parts: ServiceDep,
+    state: Annotated[list[SearchState] | None, Query(description="Only those in one of these states.")] = None,
+    name: _Text = None,
+    text: _Text = None,
+    managed: Annotated[bool | None, Query(description="Only those that the service drives, or the others.")] = None,
+    submitted_by: _Text = None,
+    order: _Order = "-created",
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> Response:
+    """List searches, the newest first unless asked otherwise.
+
+    `name` is the whole name, `text` a part of it or the beginning of an id, `submitted_by` the id of a key.
+    """
+    records, count = await parts.threads.read(
+        parts.ledger.search_page,
+        states=state or None,
+        name=name,
+        text=text,
+        managed=managed,
+        submitted_by=submitted_by,
+        order=order,
+        light=True,
+        limit=limit,
+        offset=offset,
+    )
+    return answer(views.page([views.search_summary(each) for each in records], count))
+
+
+@routes.get("/searches/{id}", response_model=SearchDetail, responses=problems(404))
+async def get_search(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
+    """Show a search with its documents."""
+    return answer(views.search_detail(await parts.threads.read(parts.ledger.search, ref)))
+
+
+@routes.patch(
+    "/searches/{id}",
+    response_model=SearchSummary,
+    responses={**NEEDS_BODY, **problems(404, 409)},
+    openapi_extra=accepts(PriorityChange),
+)
+async def change_search(
+    principal: Submitter, parts: ServiceDep, search_id: SearchId, document: DocumentDep
+) -> Response:
+    """Give a search another place in the queue."""
+    body = document.read(PriorityChange)
+    record = await parts.threads.write(
+        service.prioritise, parts.ledger, search_id, body.priority, principal=principal
+    )
+    return _steered(parts, record)
+
+
+@routes.post("/searches/{id}/pause", response_model=SearchSummary, responses=problems(404, 409))
+async def pause_search(principal: Submitter, parts: ServiceDep, search_id: SearchId) -> Response:
+    """Ask for a search to start nothing new; what trains now is trained to its end."""
+    return _steered(parts, await parts.threads.write(service.pause, parts.ledger, search_id, principal))
+
+
+@routes.post("/searches/{id}/resume", response_model=SearchSummary, responses=problems(404, 409))
+async def resume_search(principal: Submitter, parts: ServiceDep, search_id: SearchId) -> Response:
+    """Take a request back, or put a search that failed or was interrupted into the queue again."""
+    return _steered(parts, await parts.threads.write(service.resume, parts.ledger, search_id, principal))
+
+
+@routes.post("/searches/{id}/cancel", response_model=SearchSummary, responses=problems(404, 409))
+async def cancel_search(principal: Submitter, parts: ServiceDep, search_id: SearchId) -> Response:
+    """Ask for a search to end for good."""
+    return _steered(parts, await parts.threads.write(service.cancel, parts.ledger, search_id, principal))
+
+
+@routes.delete("/searches/{id}", status_code=204, responses=problems(404, 409))
+async def delete_search(principal: Submitter, parts: ServiceDep, search_id: SearchId) -> Response:
+    """Delete a search that nobody drives, with all its files."""
+    await parts.threads.write(service.delete, parts.ledger, search_id, principal)
+    return Response(status_code=204)
+
+
+def _steered(parts: Service, record: SearchRecord) -> Response:
+    parts.supervisor.poke()
+    return answer(views.search_summary(record))

@@ -1,0 +1,293 @@
+"""What can be done over the network: called by the routes and by the dashboard, and free of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api.auth import Principal
+from api.reach import DEMO, Reached, reach
+from api.schemas.submissions import Submission, is_identifier
+from evolve.environment import describe_environment
+from evolve.exceptions import DataError, Forbidden, InputError, SearchNotFound, StateConflict
+from evolve.ledger import Ledger, Request, SearchRecord
+from evolve.searches import is_driven
+from evolve.space import SearchSpace
+from evolve.space.validation import show
+from evolve.trial import Json
+
+if TYPE_CHECKING:
+    from evolve.ledger.records import DatasetRecord
+    from evolve.settings import Settings
+    from workers.datasets import DatasetReport
+
+log = logging.getLogger(__name__)
+
+_MOST_WARNINGS = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A submission that could be run.
+
+    Attributes:
+        space: The search space with everything filled in.
+        individuals: How many it trains at most.
+        notes: What a person should know before they submit it.
+    """
+
+    space: SearchSpace
+    individuals: int
+    notes: tuple[str, ...]
+
+
+def check_document(ledger: Ledger, settings: Settings, body: Submission) -> Checked:
+    """Check a submission without entering it.
+
+    Raises:
+        InputError: with one line for the first rule that is broken.
+    """
+    space = reach(ledger, body).space
+    notes: list[str] = []
+    if not any(value is not None for value in space.stop.model_dump().values()):
+        notes.append("it has no budget, so it ends with its last generation")
+    if space.weights == "auto":
+        notes.append("where published weights of the model cannot be had, training starts from random ones")
+    individuals = space.search.population * space.search.generations
+    return Checked(space, individuals, tuple(notes))
+
+
+def submit_search(
+    ledger: Ledger,
+    settings: Settings,
+    body: Submission,
+    principal: Principal,
+    idempotency_key: str | None = None,
+) -> tuple[SearchRecord, bool]:
+    """Enter a search into the queue; its driver gets data and weights ready.
+
+    Args:
+        ledger: Where it is recorded.
+        settings: Where things are kept.
+        body: What somebody wants run.
+        principal: Who wants it.
+        idempotency_key: A second call with the same one, by the same principal, enters nothing.
+
+    Returns:
+        The search, and whether this call entered it.
+
+    Raises:
+        InputError: with one line for the first rule that is broken.
+        IdempotencyConflict: if the key came with another submission before.
+    """
+    return enter_search(ledger, settings, body, reach(ledger, body), principal, idempotency_key)
+
+
+def enter_search(
+    ledger: Ledger,
+    settings: Settings,
+    body: Submission,
+    reached: Reached,
+    principal: Principal,
+    idempotency_key: str | None = None,
+) -> tuple[SearchRecord, bool]:
+    """The second half of `submit_search`, for a submission that was checked by `api.reach.reach`."""
+    from evolve.compose import RunOptions
+
+    search_id = os.urandom(4).hex()
+    directory = settings.home.absolute() / "searches" / search_id
+    options: dict[str, Json] = {
+        **RunOptions(objective=body.objective).document(),
+        "weights": reached.space.weights,
+        "data": reached.data_id,
+        "notes": [],
+    }
+    return ledger.registry.submit(
+        name=body.name or reached.space.name,
+        document=reached.space.document(),
+        objective=body.objective,
+        options=options,
+        environment=environment(),
+        directory=str(directory),
+        data_hash=reached.data_hash,
+        priority=body.priority,
+        submitted_by=principal.key_id,
+        search_id=search_id,
+        idempotency=None if idempotency_key is None else (idempotency_key, digest_of(body)),
+    )
+
+
+def digest_of(body: Submission) -> str:
+    """Equal for submissions that ask for the same, however they were written down."""
+    text = json.dumps(body.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def environment() -> dict[str, Json]:
+    """This machine, as the record of a search keeps it; asking the GPUs takes a moment, so they are asked once."""
+    return describe_environment()
+
+
+def search(ledger: Ledger, search_id: str) -> SearchRecord:
+    """The search of exactly this id: what changes a search takes no names, which anybody may give.
+
+    Raises:
+        SearchNotFound: There is none.
+    """
+    record = ledger.search(search_id)
+    if record.id != search_id:
+        raise SearchNotFound(f"search {show(search_id)}: no search has this id; look at the list of all")
+    return record
+
+
+def pause(ledger: Ledger, search_id: str, principal: Principal | None = None) -> SearchRecord:
+    """Ask for a search to start nothing new; one that waits in the queue does not start.
+
+    Raises:
+        SearchNotFound: There is none of this id.
+        StateConflict: It is over.
+        Forbidden: It belongs to somebody else.
+    """
+    return _ask(ledger, search_id, Request.PAUSE, principal)
+
+
+def cancel(ledger: Ledger, search_id: str, principal: Principal | None = None) -> SearchRecord:
+    """Ask for a search to end for good.
+
+    Raises:
+        SearchNotFound: There is none of this id.
+        StateConflict: It is over.
+        Forbidden: It belongs to somebody else.
+    """
+    return _ask(ledger, search_id, Request.CANCEL, principal)
+
+
+def resume(ledger: Ledger, search_id: str, principal: Principal | None = None) -> SearchRecord:
+    """Take back what was asked of a search, and put one that has no driver into the queue again.
+
+    Raises:
+        SearchNotFound: There is none of this id.
+        StateConflict: It is over.
+        Forbidden: It belongs to somebody else.
+    """
+    record = _changeable(ledger, search_id, principal)
+    _refuse_over(record)
+    if is_driven(record):
+        ledger.ask_driver(record.id, None)
+    elif not record.managed:
+        raise StateConflict(
+            f"search {record.id}: must have been submitted to a service to go on there, but was started from a "
+            f"command line; use `evolve resume {record.id}`"
+        )
+    else:
+        ledger.requeue(record.id, "resumed over the network")
+    return search(ledger, record.id)
+
+
+def prioritise(ledger: Ledger, search_id: str, priority: int, principal: Principal | None = None) -> SearchRecord:
+    """Give a search another place in the queue.
+
+    Raises:
+        SearchNotFound: There is none of this id.
+        StateConflict: It is over.
+        Forbidden: It belongs to somebody else.
+    """
+    record = _changeable(ledger, search_id, principal)
+    _refuse_over(record)
+    ledger.prioritise(record.id, priority)
+    return search(ledger, record.id)
+
+
+def delete(ledger: Ledger, search_id: str, principal: Principal | None = None) -> None:
+    """Forget a search that nobody drives, and remove its files.
+
+    Raises:
+        SearchNotFound: There is none of this id.
+        LeaseHeld: A driver is at work on it.
+        Forbidden: It belongs to somebody else.
+    """
+    record = _changeable(ledger, search_id, principal)
+    ledger.delete_search(record.id)
+    directory = Path(record.directory)
+    if (
+        directory.name == record.id and directory.parent.name == "searches"
+    ):  # as every search's own folder is called
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _ask(ledger: Ledger, search_id: str, request: Request, principal: Principal | None) -> SearchRecord:
+    record = _changeable(ledger, search_id, principal)
+    _refuse_over(record)
+    ledger.ask_driver(record.id, request)
+    return search(ledger, record.id)
+
+
+def _changeable(ledger: Ledger, search_id: str, principal: Principal | None) -> SearchRecord:
+    """The search, if `principal` may change it: an admin, or whoever submitted it; None stands for the former."""
+    record = search(ledger, search_id)
+    if principal is not None and not principal.may("admin") and record.submitted_by != principal.key_id:
+        raise Forbidden(
+            f"search {record.id}: only the key that submitted it, or one with the scope admin, may change it; "
+            "ask its owner"
+        )
+    return record
+
+
+def _refuse_over(record: SearchRecord) -> None:
+    if record.state.is_over:
+        raise StateConflict(
+            f"search {record.id}: must be unfinished, but it is {record.state}; submit a new one to go on"
+        )
+
+
+def register_dataset(
+    ledger: Ledger, settings: Settings, dataset_id: str, path: str, principal: Principal
+) -> DatasetRecord:
+    """Judge a data set of this machine, get it ready, and let searches name it by its id. This may take long.
+
+    Args:
+        ledger: Where it is recorded.
+        settings: Where prepared data are kept.
+        dataset_id: What searches call it; one of the same id is replaced.
+        path: Absolute path of its YAML, or of the folder that holds it.
+        principal: Who registers it.
+
+    Raises:
+        InputError: if the id or the path cannot be used.
+        DataError: if it cannot be trained on.
+    """
+    from workers.datasets import check_dataset, prepare_view
+
+    if not is_identifier(dataset_id) or dataset_id == DEMO:
+        raise InputError(
+            f"id: must be letters, digits, '.', '_' or '-', at most 64, and not {DEMO}, but got {show(dataset_id)}"
+        )
+    if "\0" in path or not os.path.isabs(path) or not os.path.exists(path):
+        raise DataError(
+            "path: must be the absolute path of a data YAML, or of its folder, on the service's machine, "
+            f"but got {show(path)}"
+        )
+    report = check_dataset(path, settings.home)
+    report.raise_for_errors()
+    prepare_view(report, settings.home)
+    return ledger.registry.add_dataset(
+        dataset_id, path, report.content_hash, dataset_summary(report), registered_by=principal.key_id
+    )
+
+
+def dataset_summary(report: DatasetReport) -> dict[str, Json]:
+    """What a list of data sets shows of one."""
+    return {
+        "names": list(report.names),
+        "images": dict(report.image_counts),
+        "boxes": {split: sum(counts) for split, counts in report.box_counts.items()},
+        "warnings": list(report.warnings()[:_MOST_WARNINGS]),
+    }

@@ -1,0 +1,26 @@
+"""Webhooks: what happens to searches, told to other programs over HTTP, signed and never lost.
+
+`dispatcher` follows the ledger's events and delivers, `messages` says what is in a delivery, `signing` how a
+receiver knows that it is genuine, `addresses` and `sending` keep a delivery from reaching what only this machine
+can reach. docs/webhooks.md is what an owner of a receiver reads.
+"""
+
+from api.webhooks.addresses import AddressGuard
+from api.webhooks.dispatcher import WebhookDispatcher
+from api.webhooks.messages import Message, WebhookKind, message_of, ping
+from api.webhooks.sending import Delivery, deliver
+from api.webhooks.signing import make_secret, sign, verify
+
+__all__ = [
+    "AddressGuard",
+    "Delivery",
+    "Message",
+    "WebhookDispatcher",
+    "WebhookKind",
+    "deliver",
+    "make_secret",
+    "message_of",
+    "ping",
+    "sign",
+    "verify",
+]
