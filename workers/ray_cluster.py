@@ -147,8 +147,8 @@ class RayCluster:
 
 def _connect(address: str) -> None:
     what_to_do = (
-        "start one with `ray start --head`, give its token in RAY_AUTH_TOKEN if it asks for one, "
-        "or leave --ray-address out for a local Ray"
+        "start one with `ray start --head`, make this machine a node of it with `ray start --address`, give its "
+        "token in RAY_AUTH_TOKEN if it asks for one, or leave --ray-address out for a local Ray"
     )
     if "://" in address:
         raise InputError(f"--ray-address: must be host:port or auto, but got {address!r}; {what_to_do}")
