@@ -29,6 +29,7 @@ _ANCESTOR = answers.Ancestor.model_fields
 _COMPARED = answers.ComparedBest.model_fields
 _KEY = answers.KeySummary.model_fields
 _MOST_ANCESTORS = 60
+_UNKNOWN_DATA: Mapping[str, object] = {"names": [], "images": {}, "boxes": {}, "warnings": []}
 
 View = dict[str, Any]
 _Found = TypeVar("_Found")
@@ -259,8 +260,8 @@ def datasets(ledger: Ledger, *, with_paths: bool) -> View:
 
 def dataset(record: DatasetRecord, *, with_path: bool) -> View:
     """See `answers.DatasetSummary`."""
-    summary = {name: record.summary.get(name) for name in ("names", "images", "boxes", "warnings")}
-    return summary | {
+    return {
+        **{name: record.summary.get(name) or nothing for name, nothing in _UNKNOWN_DATA.items()},
         "id": record.id,
         "built_in": False,
         "path": record.path if with_path else None,

@@ -69,7 +69,16 @@ NEEDS_BODY = problems(408, 413, 415)
 
 def yaml_too(description: str) -> dict[str, Any]:
     """For `responses`: an answer that comes as YAML as well."""
-    return {"description": description, "content": {YAML_TYPE: {"schema": {"type": "string"}}}}
+    return {"description": description, "content": {YAML_TYPE: {"schema": {"type": "object"}}}}
+
+
+def leads_to(parameter: str, *operations: str) -> dict[str, Any]:
+    """For `responses`: the operations that take an id of this answer."""
+    links = {
+        operation: {"operationId": operation, "parameters": {parameter: "$response.body#/id"}}
+        for operation in operations
+    }
+    return {"links": links}
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
