@@ -171,7 +171,12 @@ Admin: TypeAlias = Annotated[Principal, Depends(Scope("admin"))]
 Public: TypeAlias = Annotated[None, Depends(Unguarded())]
 """For the few routes that need no key."""
 
-ServiceDep: TypeAlias = Annotated[Service, Depends(service_of)]
+
+async def _service(request: Request) -> Service:
+    return service_of(request)  # a dependency that is not async would run in a thread
+
+
+ServiceDep: TypeAlias = Annotated[Service, Depends(_service)]
 """The service's parts."""
 
 

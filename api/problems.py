@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from api.documents import to_json
 from evolve.exceptions import (
@@ -62,9 +63,18 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:  # noqa: PLR2004
+            allowed = ", ".join(sorted(_methods(app, request.scope["path"])))
+            return problem(405, f"{request.method}: must be one of {allowed} here", {"Allow": allowed})
         return problem(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         # starlette logs the traceback when it raises the error again
         return problem(500, "an error inside the service, which is in its log; tell whoever runs it")
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """The methods of all routes with this path; what raised the error knows of the first one only."""
+    routes = (route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path))
+    return {method for route in routes for method in route.methods or ()}

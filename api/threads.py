@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-READERS = 4
+READERS = 3
 WRITERS = 4
 HEAVY = 2
 CLOSING_SECONDS = 3.0

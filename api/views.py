@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.documents import public
 from api.reach import DEMO, shipped
@@ -29,8 +29,10 @@ _ANCESTOR = answers.Ancestor.model_fields
 _COMPARED = answers.ComparedBest.model_fields
 _KEY = answers.KeySummary.model_fields
 _MOST_ANCESTORS = 60
+_UNKNOWN_DATA: Mapping[str, object] = {"names": [], "images": {}, "boxes": {}, "warnings": []}
 
 View = dict[str, Any]
+_Found = TypeVar("_Found")
 
 
 def page(data: Sequence[object], count: int | None = None) -> View:
@@ -61,10 +63,27 @@ def search_detail(record: SearchRecord) -> View:
     }
 
 
+def by_ref(
+    ledger: Ledger, ref: str, look: Callable[[str], _Found], is_something: Callable[[_Found], bool]
+) -> _Found:
+    """What a look at a search finds.
+
+    Most callers give the id, so that is tried at once; what finds nothing may be a name, or no search.
+
+    Raises:
+        SearchNotFound: if there is no such search.
+    """
+    found = look(ref)
+    if is_something(found):
+        return found
+    record = ledger.search(ref)
+    return found if record.id == ref else look(record.id)
+
+
 def generations(ledger: Ledger, ref: str) -> View:
     """A page of `answers.GenerationSummary`: all of them."""
-    record = ledger.search(ref)
-    return page([public(_GENERATION, each) for each in ledger.generation_summaries(record.id)])
+    found = by_ref(ledger, ref, ledger.generation_summaries, bool)
+    return page([public(_GENERATION, each) for each in found])
 
 
 def individual_summary(record: IndividualRecord) -> View:
@@ -241,8 +260,8 @@ def datasets(ledger: Ledger, *, with_paths: bool) -> View:
 
 def dataset(record: DatasetRecord, *, with_path: bool) -> View:
     """See `answers.DatasetSummary`."""
-    summary = {name: record.summary.get(name) for name in ("names", "images", "boxes", "warnings")}
-    return summary | {
+    return {
+        **{name: record.summary.get(name) or nothing for name, nothing in _UNKNOWN_DATA.items()},
         "id": record.id,
         "built_in": False,
         "path": record.path if with_path else None,

@@ -44,7 +44,7 @@ DECLARED = {
     ("GET", "/api/v1/compare"): "read",
     ("GET", "/api/v1/spaces"): "read",
     ("GET", "/api/v1/spaces/{name}"): "read",
-    ("POST", "/api/v1/spaces/check"): "read",
+    ("POST", "/api/v1/check"): "read",
     ("GET", "/api/v1/datasets"): "read",
     ("POST", "/api/v1/datasets"): "admin",
     ("DELETE", "/api/v1/datasets/{id}"): "admin",

@@ -49,7 +49,7 @@ def refused(api: Api, ledger: Ledger, body: object, **options: object) -> str:
     before = ledger.search_page()[1]
     sent = {"json": body} if not isinstance(body, bytes) else {"content": body, "headers": JSON}
     line = line_of(api.post("/searches", **{**sent, **options}), 422)
-    assert line_of(api.post("/spaces/check", **{**sent, **options}), 422) == line
+    assert line_of(api.post("/check", **{**sent, **options}), 422) == line
     assert ledger.search_page()[1] == before
     assert len(line) < 1000
     return line
@@ -312,14 +312,14 @@ def test_a_document_in_every_form_is_the_same_search(api: Api, ledger: Ledger) -
 
 def test_checking_shows_what_would_be_run(api: Api) -> None:
     checked = api.post(
-        "/spaces/check", json={"space": "demo", "overrides": {"search.generations": 7}, "name": "try"}
+        "/check", json={"space": "demo", "overrides": {"search.generations": 7}, "name": "try"}
     ).json()
     assert (checked["name"], checked["individuals"], checked["genes"]) == ("try", 28, 13)
     assert checked["document"]["search"]["generations"] == 7
     assert checked["notes"] == ["it has no budget, so it ends with its last generation"]
-    bounded = api.post("/spaces/check", json={"space": "demo", "budget": {"gpu_hours": 1}}).json()
+    bounded = api.post("/check", json={"space": "demo", "budget": {"gpu_hours": 1}}).json()
     assert bounded["notes"] == []
-    guessed = api.post("/spaces/check", json={"space": "yolo12n", "data": "demo"}).json()
+    guessed = api.post("/check", json={"space": "yolo12n", "data": "demo"}).json()
     assert any("random" in note for note in guessed["notes"])
 
 
@@ -368,7 +368,7 @@ def test_a_document_as_large_as_it_may_be_is_judged_in_time(api: Api, ledger: Le
     body = {"space": space, "objective": "synthetic"}
     assert len(json.dumps(body)) < MAX_BYTES
     started = time.monotonic()
-    response = api.post("/spaces/check", json=body)
+    response = api.post("/check", json=body)
     seconds = time.monotonic() - started
     assert response.status_code in (200, 422)
     assert seconds < 20

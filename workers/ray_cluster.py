@@ -16,8 +16,9 @@ from contextlib import contextmanager
 import ray
 from ray._private import ray_constants
 
-from evolve.exceptions import EvolveError, InputError
+from evolve.exceptions import EvolveError, InputError, PoolUnavailable
 from workers import guardian
+from workers.ray_watch import ClusterWatch
 from workers.shares import Share, equal_share
 
 OBJECT_STORE_BYTES = 128 * 2**20  # epoch reports are all that travels
@@ -49,10 +50,12 @@ class RayCluster:
         self.is_local = address is None
         self._directory = ""
         self._guardian: subprocess.Popen[bytes] | None = None
+        self._watch: ClusterWatch | None = None
         if address is None:
             self._start(gpus, cpus)
         else:
             _connect(address)
+            self._watch = ClusterWatch()
 
     def _start(self, gpus: int | None, cpus: int | None) -> None:
         self._directory = tempfile.mkdtemp(prefix="evolve-ray-", dir=_short_temporary_directory())
@@ -110,6 +113,15 @@ class RayCluster:
             f"with {there}; lower --workers or --gpus-per-trial, or name a larger cluster by --ray-address"
         )
 
+    def check(self) -> None:
+        """Check that the cluster is still there, as far as that is known; takes no time.
+
+        Raises:
+            PoolUnavailable: it is gone, or was started anew, and with it all that this process had on it.
+        """
+        if self._watch is not None and self._watch.verdict:
+            raise PoolUnavailable(f"{self._watch.verdict}; `evolve resume` goes on when it is there")
+
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Total resources of every living node, e.g. `{"CPU": 8.0, "GPU": 1.0}`."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -122,6 +134,8 @@ class RayCluster:
 
     def close(self) -> None:
         """Disconnect; a local Ray ends with all that was started below it. A second call does nothing."""
+        if self._watch is not None:
+            self._watch.close()
         with _own_signal_handlers():
             ray.shutdown()
         if self._guardian is not None:
@@ -133,8 +147,8 @@ class RayCluster:
 
 def _connect(address: str) -> None:
     what_to_do = (
-        "start one with `ray start --head`, give its token in RAY_AUTH_TOKEN if it asks for one, "
-        "or leave --ray-address out for a local Ray"
+        "start one with `ray start --head`, make this machine a node of it with `ray start --address`, give its "
+        "token in RAY_AUTH_TOKEN if it asks for one, or leave --ray-address out for a local Ray"
     )
     if "://" in address:
         raise InputError(f"--ray-address: must be host:port or auto, but got {address!r}; {what_to_do}")

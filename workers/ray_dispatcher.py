@@ -136,7 +136,11 @@ class RayDispatcher:
             self._sources[run.source] = run
 
     def events(self, timeout: float) -> list[TrialEvent]:
-        """Wait for news; see `Dispatcher.events`."""
+        """Wait for news; see `Dispatcher.events`.
+
+        Raises:
+            PoolUnavailable: the cluster is gone, and with it all trials.
+        """
         end = time.monotonic() + timeout
         self._poll(0.0)
         while not self._news and (left := end - time.monotonic()) > 0:
@@ -231,6 +235,7 @@ class RayDispatcher:
         self._news.append(Reported(run.trial_id, report))
 
     def _watch(self, now: float) -> None:
+        self._cluster.check()
         overdue = [run for run in self._running.values() if run.deadline < now]
         for run in overdue:
             silence = f"no report for {now - run.last_news:.0f} s; its worker {run.worker.name} was killed"

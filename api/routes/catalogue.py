@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 
@@ -10,7 +10,7 @@ from api import reach, service, views
 from api.auth import Principal
 from api.deps import Admin, DocumentDep, Reader, Service, ServiceDep, accepts
 from api.documents import YAML_TYPE, Document
-from api.routes.common import NEEDS_BODY, Form, answer, prefers_yaml, problems, router, yaml_too
+from api.routes.common import NEEDS_BODY, Form, answer, leads_to, prefers_yaml, problems, router, yaml_too
 from api.schemas.answers import DatasetSummary, Page, SpaceSummary
 from api.schemas.requests import NewDataset
 from evolve.yaml_io import dump_yaml
@@ -29,17 +29,8 @@ async def list_spaces(principal: Reader, parts: ServiceDep) -> Response:
 
 @routes.get(
     "/spaces/{name}",
-    responses={
-        200: yaml_too("The document, with everything filled in.")
-        | {
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                YAML_TYPE: {"schema": {"type": "string"}},
-            }
-        },
-        **problems(404),
-    },
-    response_class=Response,
+    response_model=dict[str, Any],
+    responses={200: yaml_too("The document, with everything filled in."), **problems(404)},
 )
 async def get_space(
     principal: Reader, parts: ServiceDep, request: Request, name: _Name, form: Form = None
@@ -62,7 +53,7 @@ async def list_datasets(principal: Reader, parts: ServiceDep) -> Response:
     "/datasets",
     status_code=201,
     response_model=DatasetSummary,
-    responses=NEEDS_BODY,
+    responses={201: {"description": "The data set.", **leads_to("id", "remove_dataset")}, **NEEDS_BODY},
     openapi_extra=accepts(NewDataset),
 )
 async def register_dataset(principal: Admin, parts: ServiceDep, document: DocumentDep) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from api.documents import JSON_TYPE, YAML_TYPE, to_json, wants_yaml
 from api.schemas.answers import Problem
@@ -49,7 +50,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def router(tag: str) -> APIRouter:
     """A router under `/api/v1` whose routes need a key."""
-    return APIRouter(prefix="/api/v1", tags=[tag], responses=problems(401, 403, 421, 422, 429, 503))
+    return APIRouter(
+        prefix="/api/v1",
+        tags=[tag],
+        responses=problems(401, 403, 421, 422, 429, 503),
+        generate_unique_id_function=name_of,
+    )
+
+
+def name_of(route: APIRoute) -> str:
+    """The name of an operation in the OpenAPI document."""
+    return route.name
 
 
 NEEDS_BODY = problems(408, 413, 415)
@@ -58,7 +69,16 @@ NEEDS_BODY = problems(408, 413, 415)
 
 def yaml_too(description: str) -> dict[str, Any]:
     """For `responses`: an answer that comes as YAML as well."""
-    return {"description": description, "content": {YAML_TYPE: {"schema": {"type": "string"}}}}
+    return {"description": description, "content": {YAML_TYPE: {"schema": {"type": "object"}}}}
+
+
+def leads_to(parameter: str, *operations: str) -> dict[str, Any]:
+    """For `responses`: the operations that take an id of this answer."""
+    links = {
+        operation: {"operationId": operation, "parameters": {parameter: "$response.body#/id"}}
+        for operation in operations
+    }
+    return {"links": links}
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

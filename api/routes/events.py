@@ -15,6 +15,15 @@ from evolve.exceptions import LedgerError
 routes = router("events")
 
 _LARGEST = 2**63 - 1
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 
 
 @routes.get(
@@ -23,7 +32,7 @@ _LARGEST = 2**63 - 1
     responses={
         200: {
             "description": "A stream: `id` is the event's sequence, `event` its kind, `data` all of it as JSON.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"itemSchema": _EVENT}},
         },
         204: {"description": "The listener knows all there is, and the search is over or not followed."},
         **problems(404),

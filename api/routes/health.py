@@ -6,11 +6,11 @@ from fastapi import APIRouter, Response
 
 from api.deps import Public, Reader, ServiceDep
 from api.metrics import CONTENT_TYPE
-from api.routes.common import answer, problems
+from api.routes.common import answer, name_of, problems
 from api.schemas.answers import Health
 from evolve.exceptions import EvolveError
 
-routes = APIRouter(tags=["health"], responses=problems(421, 429))
+routes = APIRouter(tags=["health"], responses=problems(421, 429), generate_unique_id_function=name_of)
 
 
 @routes.get("/healthz", response_model=Health)

@@ -10,9 +10,10 @@ from api import views
 from api.deps import Admin, DocumentDep, Service, ServiceDep, accepts
 from api.documents import Document
 from api.keyring import create_key as create_key_of
-from api.routes.common import NEEDS_BODY, answer, problems, router
+from api.routes.common import NEEDS_BODY, answer, leads_to, problems, router
 from api.schemas.answers import CreatedKey, KeySummary, Page
 from api.schemas.requests import NewKey
+from evolve.exceptions import StateConflict
 
 routes = router("keys")
 
@@ -30,7 +31,11 @@ async def list_keys(principal: Admin, parts: ServiceDep) -> Response:
     "/keys",
     status_code=201,
     response_model=CreatedKey,
-    responses={**NEEDS_BODY, **problems(409)},
+    responses={
+        201: {"description": "The new key.", **leads_to("id", "revoke_key")},
+        **NEEDS_BODY,
+        **problems(409),
+    },
     openapi_extra=accepts(NewKey),
 )
 async def create_key(principal: Admin, parts: ServiceDep, document: DocumentDep) -> Response:
@@ -46,9 +51,14 @@ def _create(parts: Service, document: Document) -> views.View:
     return views.key(record) | {"key": token}
 
 
-@routes.delete("/keys/{id}", status_code=204, responses=problems(404))
+@routes.delete("/keys/{id}", status_code=204, responses=problems(404, 409))
 async def revoke_key(principal: Admin, parts: ServiceDep, key_id: _KeyId) -> Response:
-    """Revoke a key; it opens nothing from now on."""
+    """Revoke a key; it opens nothing from now on. A key cannot revoke itself, so that one admin is left."""
+    if key_id == principal.key_id:
+        raise StateConflict(
+            f"key {key_id}: must not be the one that asks, but it is; use another admin's key, "
+            f"or `evolve key revoke {key_id}`"
+        )
     await parts.threads.write(parts.ledger.registry.revoke_key, key_id)
     parts.doorkeeper.forget()
     return Response(status_code=204)

@@ -32,6 +32,7 @@ from api.schemas.answers import (
     IndividualSummary,
     Page,
 )
+from evolve.ledger import IndividualRecord
 from evolve.trial import FailureKind, TrialState
 
 routes = router("results")
@@ -65,20 +66,20 @@ async def list_individuals(
 ) -> Response:
     """List the individuals of a search."""
 
-    def look() -> views.View:
-        record = parts.ledger.search(ref)
-        found, count = parts.ledger.individual_page(
-            record.id,
+    def look(search_id: str) -> tuple[list[IndividualRecord], int]:
+        return parts.ledger.individual_page(
+            search_id,
             sort=sort,
             states=state or None,
             generation=generation,
             failure=failure,
+            light=True,
             limit=limit,
             offset=offset,
         )
-        return views.page([views.individual_summary(each) for each in found], count)
 
-    return answer(await parts.threads.read(look))
+    found, count = await parts.threads.read(views.by_ref, parts.ledger, ref, look, lambda page: page[1] > 0)
+    return answer(views.page([views.individual_summary(each) for each in found], count))
 
 
 @routes.get("/searches/{id}/individuals/{number}", response_model=IndividualDetail, responses=problems(404))

@@ -10,7 +10,7 @@ from api import service, views
 from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts
 from api.documents import Document
 from api.reach import Reached, reach
-from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, problems, router
+from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, leads_to, problems, router
 from api.schemas.answers import CheckedSubmission, Page, SearchDetail, SearchSummary
 from api.schemas.submissions import PriorityChange, Submission
 from evolve.ledger import SearchRecord, SearchState
@@ -19,6 +19,10 @@ routes = router("searches")
 
 REPLAYED = "Idempotency-Replayed"
 _LONGEST_KEY = 255
+_TAKE_ID = (
+    "get_search", "change_search", "pause_search", "resume_search", "cancel_search", "delete_search",
+    "list_generations", "list_individuals", "get_best", "get_best_weights", "get_report", "stream_events",
+)  # fmt: skip
 _Order = Literal[
     "created", "-created", "name", "-name", "state", "-state", "best", "-best",
     "evaluated", "-evaluated", "gpu_seconds", "-gpu_seconds", "priority", "-priority",
@@ -42,6 +46,7 @@ _IdempotencyKey = Annotated[
     response_model=SearchSummary,
     responses={
         200: {"model": SearchSummary, "description": "The search that this key entered before."},
+        201: {"description": "The new search.", **leads_to("id", *_TAKE_ID)},
         **NEEDS_BODY,
         **problems(409),
     },
@@ -67,7 +72,7 @@ def _read(parts: Service, document: Document) -> tuple[Submission, Reached]:
 
 
 @routes.post(
-    "/spaces/check",
+    "/check",
     response_model=CheckedSubmission,
     responses=NEEDS_BODY,
     openapi_extra=accepts(Submission),

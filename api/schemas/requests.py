@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.schemas.submissions import Identifier, Strict
 from evolve.keys import MAX_NAME
@@ -19,6 +19,8 @@ class NewKey(Strict):
         name: Who or what it is for.
         scope: What it may do; each includes those before it.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ann", "scope": "submit"}]})
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     scope: Scope = "read"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
     WithJsonSchema,
     field_validator,
@@ -81,6 +82,15 @@ class Submission(Strict):
         budget: When to stop at the latest.
         objective: What trains: `yolo12`, or `synthetic` for trying things without a GPU.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"space": "demo", "data": "demo", "name": "first", "budget": {"hours": 1}},
+                {"space": "demo", "objective": "synthetic", "overrides": {"search.population": 8}, "priority": 5},
+            ]
+        }
+    )
 
     space: str | dict[str, Any] | None = None
     yaml: Annotated[str, Field(max_length=MAX_BYTES)] | None = None

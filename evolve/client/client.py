@@ -142,7 +142,7 @@ class Client(Results, Administration):
             InputError: if the service would not accept it.
         """
         body = submission(space, **options)
-        return read(CheckedSubmission, self._connection.post("/spaces/check", body, repeatable=True))
+        return read(CheckedSubmission, self._connection.post("/check", body, repeatable=True))
 
     def pause(self, search_id: str) -> Search:
         """Start no further trials of a search until it is resumed."""

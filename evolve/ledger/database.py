@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 
 from evolve.exceptions import LedgerError
-from evolve.ledger.dialect import encode_json
+from evolve.ledger.dialect import decode_json, encode_json
 from evolve.ledger.schema import migrate
 
 LOCK_SECONDS = 20
@@ -127,16 +127,15 @@ def _hide_secrets(url: URL) -> str:
 
 
 def _create_engine(url: URL) -> Engine:
+    json = {"json_serializer": encode_json, "json_deserializer": decode_json}
     if url.get_backend_name() == "sqlite":
         limits = {} if "timeout" in url.query else {"timeout": LOCK_SECONDS}
-        engine = create_engine(url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL)
+        engine = create_engine(url, connect_args=limits, pool_size=_POOL, **json)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
         limits = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        engine = create_engine(
-            url, json_serializer=encode_json, connect_args=limits, pool_size=_POOL, pool_pre_ping=True
-        )
+        engine = create_engine(url, connect_args=limits, pool_size=_POOL, pool_pre_ping=True, **json)
         event.listen(engine, "connect", _configure_postgresql)
     event.listen(engine, "connect", _note_process)
     event.listen(engine, "checkout", _refuse_forked)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Dialect, Double, Insert, String, Table, Text, TypeDecorator
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -62,6 +63,14 @@ def encode_json(value: object) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError):  # a float that JSON does not have, or a mapping that is no dict
         return json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
+
+
+def decode_json(text: str | bytes) -> Any:
+    """The value of a JSON column; whole numbers beyond 64 bits, which nothing here needs, become floats."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # half a surrogate pair, as Python's own reader takes it
+        return json.loads(text)
 
 
 def _plain(value: object) -> object:

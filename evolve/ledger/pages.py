@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    or_,
+    select,
+)
 
 from evolve.exceptions import InputError
 from evolve.ledger import queries
@@ -87,6 +99,7 @@ def individual_page(
     states: Collection[TrialState] | None,
     generation: int | None,
     failure: str | None,
+    light: bool,
     limit: int,
     offset: int,
 ) -> tuple[list[IndividualRecord], int]:
@@ -102,7 +115,8 @@ def individual_page(
     ordering = _ordering(sort, INDIVIDUAL_ORDERS, individuals.c.number)
     chosen = select(individuals.c.number).where(*conditions).order_by(*ordering)
     page = _cut(chosen, limit, offset).subquery()
-    query = select(individuals).where(individuals.c.search_id == search_id)
+    query = queries.LIGHT_INDIVIDUAL if light else select(individuals)
+    query = query.where(individuals.c.search_id == search_id)
     query = query.join(page, page.c.number == individuals.c.number).order_by(*ordering)
     count = connection.scalar(select(func.count()).select_from(individuals).where(*conditions)) or 0
     return [queries.individual_record(row) for row in queries.rows(connection, query)], count
@@ -126,9 +140,9 @@ def _cut(query: Select[Any], limit: int, offset: int) -> Select[Any]:
     return query.limit(max(0, min(limit, MOST))).offset(max(0, min(offset, _LARGEST)))
 
 
-def generation_summaries(connection: Connection, search_id: str) -> list[GenerationSummary]:
-    """The generations of a search, as `evolve.overview.generations` makes them of its individuals."""
+def _generation_query() -> Select[Any]:
     column = individuals.c
+    search_id: BindParameter[str] = bindparam("b_search", type_=column.search_id.type)
     amount = func.count(column.fitness)
     groups = (
         select(
@@ -151,13 +165,20 @@ def generation_summaries(connection: Connection, search_id: str) -> list[Generat
     least = case((spread > _TINY, spread), else_=_TINY) * _TINY
     square = case((func.abs(distance) < least, 0.0), else_=share * share)
     same = and_(column.search_id == search_id, column.generation == groups.c.generation)
-    query = (
+    return (
         select(groups, (spread * func.sqrt(func.sum(square) / func.nullif(amount, 0))).label("std"))
         .join(individuals, same)
         .group_by(*groups.c)
         .order_by(groups.c.generation)
     )
-    return _summaries(queries.rows(connection, query))
+
+
+_GENERATIONS = _generation_query()  # built once, as that takes as long as the answer
+
+
+def generation_summaries(connection: Connection, search_id: str) -> list[GenerationSummary]:
+    """The generations of a search, as `evolve.overview.generations` makes them of its individuals."""
+    return _summaries(queries.rows(connection, _GENERATIONS, b_search=search_id))
 
 
 def _summaries(rows: Iterable[dict[str, Any]]) -> list[GenerationSummary]:

@@ -152,6 +152,7 @@ class Readable:
         states: Collection[TrialState] | None = None,
         generation: int | None = None,
         failure: str | None = None,
+        light: bool = False,
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[list[IndividualRecord], int]:
@@ -163,6 +164,7 @@ class Readable:
             states: Only those in one of these.
             generation: Only those of this one.
             failure: Only those that failed in this way.
+            light: Leave out genome, operators and origins, which are empty then.
             limit: Length of the page, at most 1000.
             offset: How many to skip.
 
@@ -177,6 +179,7 @@ class Readable:
                 states=states,
                 generation=generation,
                 failure=failure,
+                light=light,
                 limit=limit,
                 offset=offset,
             )

@@ -81,8 +81,8 @@ def legend(names: Iterable[str]) -> Options:
         "right": 8,
         "type": "scroll",
         "icon": "roundRect",
-        "itemWidth": 14,
-        "itemHeight": 5,
+        "itemWidth": 10,
+        "itemHeight": 13,  # a scrolling legend is cut to this height, texts too
         "textStyle": {"color": "@muted", "fontSize": NORMAL},
         "inactiveColor": "@faint",
         "pageIconColor": "@muted",

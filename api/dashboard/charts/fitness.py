@@ -44,7 +44,6 @@ def fitness_figure(
     made = figure()
     made["legend"] = legend([_SO_FAR, _BEST, _MEAN, _SPREAD, "individuals"])
     made["legend"]["data"][-1] = {"name": "individuals", "icon": "circle"}
-    made["legend"]["data"][-2] = {"name": _SPREAD, "icon": "rect"}
     made["tooltip"] = tooltip("individual")
     last = max((each.generation for each in individuals), default=0) + 1
     made["xAxis"] = axis("generation", min=0, max=last, minInterval=1)

@@ -67,6 +67,7 @@ def lineage_figure(family: Sequence[IndividualRecord], metric: str, href: str) -
                     "textBorderColor": "@surface",
                     "textBorderWidth": 3,
                 },
+                "labelLayout": {"hideOverlap": True},
                 "itemStyle": {"borderColor": "@surface", "borderWidth": 1.5},
                 "lineStyle": {"curveness": 0.12, "opacity": 1},
                 "emphasis": {"focus": "adjacency", "lineStyle": {"color": "@mean"}},

@@ -43,7 +43,10 @@ const FUNCTIONS = {
   },
   percent: () => (value) => `${Math.round(value * 100)} %`,
   short: () => (value) => String(Number(Number(value).toPrecision(3))),
-  power: () => (value) => String(Number((10 ** value).toPrecision(2))),
+  power: () => (value) => {
+    const number = Number((10 ** value).toPrecision(2));
+    return number < 0.001 || number >= 1e5 ? number.toExponential().replace("+", "") : String(number);
+  },
   clock: () => (value) => {
     const minutes = Math.round(value / 60);
     return value < 90 ? `${Math.round(value)} s` : minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 6) / 10} h`;

@@ -34,13 +34,7 @@ FIRST = "demo"
 _OWN = ""
 _AS_WRITTEN = ""
 
-_COLUMNS = (
-    column("Gene"),
-    column("Type"),
-    column("Range", wide=True),
-    column("Default", end=True),
-    column("Exists when", wide=True),
-)
+_COLUMNS = (column("Gene"), column("Type"), column("Values", wide=True), column("Default", end=True))
 
 
 @page("/submit", "Submit", "submit")
@@ -208,12 +202,11 @@ def _field(element: Any) -> Any:
 
 
 def _gene_row(name: str, gene: Gene) -> dict[str, Any]:
-    when = "; ".join(f"{parent} is {' or '.join(map(compact, values))}" for parent, values in gene.when.items())
+    conditions = (f"{parent} is {' or '.join(map(compact, values))}" for parent, values in gene.when.items())
+    when = f"when {' and '.join(conditions)}" if gene.when else ""
     scale = ", log" if isinstance(gene, FloatGene | IntGene) and gene.log else ""
-    return row(
-        name,
-        [cell(name, mono=True), f"{gene.type}{scale}", _range(gene), cell(compact(gene.default)), when or "always"],
-    )
+    named = cell(name, mono=True, **({"under": when} if when else {}))
+    return row(name, [named, f"{gene.type}{scale}", _range(gene), cell(compact(gene.default))])
 
 
 def _range(gene: Gene) -> str:

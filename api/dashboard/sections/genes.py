@@ -38,7 +38,7 @@ class GenesSection(Section):
             with block(classes="ev-card-head"):
                 text("h2", "Importance")
                 self._explained = text("p", "", "ev-caption")
-            self._unclear = empty("Being reckoned …")
+            self._unclear = empty("Being computed …")
             self._bars = Chart("How much of the fitness each gene explains by itself", classes="ev-bars")
             self._bars.set_visibility(False)
         with block("section", "ev-card"):

@@ -1,0 +1,108 @@
+"""The API against its own OpenAPI document: whatever is sent, it answers as that says, and never with a 5xx.
+
+`EVOLVE_SCHEMATHESIS_EXAMPLES=1000` makes the full test of it; the suite sends a few for each operation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api.events import EventHub, _Channel
+from api_helpers import add_key
+from evolve.ledger import Ledger, SearchState
+from ledger_fixtures import begin, live
+from search_helpers import create, run
+from spaces import space
+from test_api_events import Served
+
+EXAMPLES = int(os.environ.get("EVOLVE_SCHEMATHESIS_EXAMPLES", "2"))
+LIMIT_SECONDS = 400 if EXAMPLES < 100 else 4 * 3600
+
+CONFIGURATION = """
+[checks.positive_data_acceptance]
+# rules such as low < high, and that a path exists, are more than a schema can say
+expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+
+[checks.negative_data_rejection]
+# a text above its length may make the body longer than is read
+expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
+"""
+
+FOR_A_FINISHED_SEARCH = ("get_individual", "get_best", "list_individuals", "list_generations", "stream_events")
+
+
+def configuration(finished: str, interrupted: str) -> str:
+    """What Schemathesis is told: where a schema says less than the rules, and which searches hold something."""
+    ids = f'[dictionaries]\nids = {{ values = ["{finished}"] }}\n'
+    ids += f'compared = {{ values = ["{finished},{interrupted}"] }}\n'
+    operations = [("compare_searches", "query.ids", "compared")]
+    operations += [(operation, "path.id", "ids") for operation in FOR_A_FINISHED_SEARCH]
+    sections = [
+        f'[[operations]]\ninclude-operation-id = "{operation}"\n'
+        f'[operations.parameters]\n"{name}" = {{ dictionary = "{values}", probability = 0.8 }}\n'
+        for operation, name, values in operations
+    ]
+    return "\n".join([ids, CONFIGURATION, *sections])
+
+
+class FiniteHub(EventHub):
+    """Its streams end with what there is, so that a test of the whole API comes to an end."""
+
+    async def _join(self, search_id: str) -> _Channel:
+        channel = await super()._join(search_id)
+        channel.over = True
+        return channel
+
+
+class Populated(Served):
+    """A server with searches in several states, a data set, a webhook and some keys."""
+
+    def __init__(self, ledger: Ledger, home: Path) -> None:
+        super().__init__(ledger, home)
+        parts = self.app.state.service
+        self.hub = FiniteHub(ledger, parts.threads)
+        self.app.state.service = replace(parts, hub=self.hub)
+        finished = create(ledger, space(search={"generations": 2}), home, "finished")
+        run(ledger, finished)
+        interrupted = create(ledger, space(), home, "interrupted")
+        lease = ledger.acquire(interrupted.id)
+        with lease.transaction() as writing:
+            writing.start(resumed=False)
+            live(writing, interrupted.id, 0)
+            begin(writing, interrupted.id, 1)
+        lease.release(SearchState.INTERRUPTED, "the test")
+        ledger.registry.add_dataset("helmets", "/data/helmets.yaml", "0" * 40, {"names": ["helmet"]})
+        add_key(ledger, "read")
+        add_key(ledger, "submit")
+        (home / "schemathesis.toml").write_text(configuration(finished.id, interrupted.id))
+
+
+@pytest.mark.slow
+def test_nothing_that_is_sent_breaks_the_contract(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, Populated(ledger, tmp_path) as service:
+        command = [
+            str(Path(sys.executable).with_name("st")), "run", f"{service.url}/openapi.json",
+            "--header", f"Authorization: Bearer {service.key}", "--checks", "all",
+            "--max-examples", str(EXAMPLES), "--continue-on-failure", "--request-timeout", "60", "--no-shrink",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        )
+        shown = "\n".join(line[:300] for line in done.stdout.splitlines())
+        assert done.returncode == 0, shown + done.stderr[-2000:]
+        tested = re.search(r"Tested: +(\d+)", done.stdout)
+        assert tested
+        assert int(tested[1]) == len(list(_operations(service)))
+        print(shown)
+
+
+def _operations(service: Served) -> list[str]:
+    paths = service.app.openapi()["paths"]
+    return [f"{method} {path}" for path, methods in paths.items() for method in methods]
