@@ -9,10 +9,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from api import service
 from api.auth import Doorkeeper
-from api.deps import BODY, Service, SupervisorLike
+from api.deps import BODY, SCOPE, Service, SupervisorLike, scope_of
 from api.docs import add_docs
 from api.events import EventHub
 from api.guard import Guard
@@ -116,8 +117,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        routes = [route for router in ROUTERS for route in router.routes]  # and none of the dashboard's
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
         _add_bodies(document)
+        for route in routes:
+            if isinstance(route, APIRoute):
+                for method in route.methods or ():
+                    document["paths"][route.path_format][method.lower()][SCOPE] = scope_of(route)
         app.openapi_schema = document
     return app.openapi_schema
 

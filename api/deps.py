@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from api.metrics import Metrics
 
 BODY = "x-body"
+SCOPE = "x-scope"
+"""Where the OpenAPI document says which scope an operation needs."""
 REFERENCE = "#/components/schemas/{model}"
 
 
@@ -112,6 +115,12 @@ class Unguarded:
             HTTPException: 429 if it is too often.
         """
         throttle(service_of(request).requests, ("address", address_of(request)))
+
+
+def scope_of(route: APIRoute) -> str | None:
+    """The scope that a route declares, or `public`; None if it declares none."""
+    declared = (each.call for each in route.dependant.dependencies)
+    return next((call.name for call in declared if isinstance(call, Scope | Unguarded)), None)
 
 
 async def identify(service: Service, request: HTTPConnection, token: str | None) -> Principal:

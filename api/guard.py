@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.options import LOOPBACK_NAMES
+from api.options import LOOPBACK_NAMES, host_name
 from api.problems import problem
 from evolve.exceptions import LedgerError
 from evolve.yaml_io import MAX_BYTES
@@ -92,7 +92,7 @@ class Guard:
     async def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _NAMES}
         host = headers.get(b"host", "")
-        name = _host_name(host)
+        name = host_name(host)
         if self._names and name not in self._names and name not in LOOPBACK_NAMES:
             return 421, f"Host: this service does not answer to {name[:100]!r}; see EVOLVE_ALLOWED_HOSTS"
         if await self._is_open():
@@ -123,13 +123,6 @@ def _cross_site(scope: Scope, headers: dict[bytes, str], host: str) -> tuple[int
     if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
         foreign = True
     return (403, "requests of other sites are not taken; send a key from a program") if foreign else None
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, without the port and without the brackets of an IPv6 address."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower().rstrip(".")
 
 
 def _length(scope: Scope) -> int:

@@ -27,19 +27,19 @@ class Limits(EnvironmentSettings):
             without any, all are allowed as soon as there are keys, and those of this machine before.
     """
 
-    requests_per_second: float = Field(default=50, gt=0, le=1e6)
-    request_burst: float = Field(default=200, ge=1, le=1e6)
+    requests_per_second: float = Field(default=500, gt=0, le=1e6)
+    request_burst: float = Field(default=1000, ge=1, le=1e6)
     failures_per_second: float = Field(default=1, gt=0, le=1e6)
     failure_burst: float = Field(default=30, ge=1, le=1e6)
     streams: int = Field(default=1000, ge=1)
-    streams_per_key: int = Field(default=100, ge=1)
+    streams_per_key: int = Field(default=300, ge=1)
     body_seconds: float = Field(default=20, gt=0, le=3600)
     allowed_hosts: str = ""
 
     @property
     def host_names(self) -> frozenset[str]:
-        """The names in `allowed_hosts`, in lower case."""
-        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+        """The names in `allowed_hosts`, in lower case and without ports."""
+        return frozenset(host_name(name.strip()) for name in self.allowed_hosts.split(",") if name.strip())
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,13 @@ class ServiceOptions:
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without the port and without the brackets of an IPv6 address."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
 
 
 def is_loopback(host: str) -> bool:

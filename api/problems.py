@@ -66,6 +66,8 @@ def handle_problems(app: FastAPI) -> None:
         if error.status_code == 405:  # noqa: PLR2004
             allowed = ", ".join(sorted(_methods(app, request.scope["path"])))
             return problem(405, f"{request.method}: must be one of {allowed} here", {"Allow": allowed})
+        if error.status_code == 404 and error.detail == "Not Found":  # noqa: PLR2004 - no route took it
+            return problem(404, "there is no such path; /docs lists those that there are")
         return problem(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)

@@ -292,7 +292,7 @@ def test_without_keys_only_names_of_this_machine_are_answered_to(serve: Serve, h
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "here.example"])
 def test_names_of_this_machine_are_answered_to(serve: Serve, host: str) -> None:
-    limits = GENEROUS.model_copy(update={"allowed_hosts": " Here.example , other.example"})
+    limits = GENEROUS.model_copy(update={"allowed_hosts": " Here.example:443 , other.example"})
     api = serve(limits=limits)
     assert api.get("/searches", headers={"Host": host}).status_code == 200
 
