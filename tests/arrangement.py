@@ -74,7 +74,7 @@ class Arrangement:
         if self.is_well(name):
             self._healthy.add(name)
         else:
-            time.sleep(1)
+            time.sleep(float(self.services[name]["healthcheck"]["start_interval"].removesuffix("s")))
 
     def is_well(self, name: str) -> bool:
         """Whether its health check passes now."""
@@ -161,32 +161,44 @@ class Arrangement:
         self.engine.close()
 
 
-ASK = """
+_MESSENGER = """
 import json, sys, urllib.error, urllib.request
-method, url, headers, body = json.loads(sys.argv[1])
-request = urllib.request.Request(url, method=method, headers=headers, data=body and json.dumps(body).encode())
-try:
-    answer = urllib.request.urlopen(request, timeout=20)
-except urllib.error.HTTPError as error:
-    answer = error
-print(json.dumps([answer.status, answer.read().decode()]))
+for line in sys.stdin:
+    method, url, headers, body = json.loads(line)
+    request = urllib.request.Request(url, method=method, headers=headers, data=body and json.dumps(body).encode())
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            said = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        said = error.status, error.read().decode()
+    except OSError as error:
+        said = 0, str(error)
+    print(json.dumps(said), flush=True)
 """
 
 
-def ask(
-    container: Container,
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: Mapping[str, Any] | None = None,
-) -> tuple[int, Any]:
-    """Status and answer to a request from inside a container."""
-    wanted = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
-    done = container.enter([sys.executable, "-c", ASK, json.dumps([method, url, wanted, body])])
-    assert done.returncode == 0, done.stderr
-    status, text = json.loads(done.stdout)
-    try:
-        return status, json.loads(text)
-    except json.JSONDecodeError:
-        return status, text
+class Messenger:
+    """Makes requests from inside a container."""
+
+    def __init__(self, container: Container) -> None:
+        command = container.inside([sys.executable, "-c", _MESSENGER])
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        """Status and answer, JSON where it is; status 0 and why if there is none."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        wanted = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
+        self._process.stdin.write(json.dumps([method, url, wanted, body]) + "\n")
+        self._process.stdin.flush()
+        status, text = json.loads(self._process.stdout.readline())
+        try:
+            return status, json.loads(text)
+        except json.JSONDecodeError:
+            return status, text
+
+    def close(self) -> None:
+        with self._process as process:
+            process.terminate()

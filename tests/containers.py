@@ -179,17 +179,21 @@ class Container:
 
     def enter(self, command: Sequence[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run another command in it, as `docker exec` does."""
-        wait_until((self.folder / "ready").exists, f"{self.spec.name} is built")
-        inside = ["nsenter", f"--target={_first_child(self.process.pid)}"]
-        inside += ["--mount", "--net", "--uts", "--ipc", "--pid", "chroot", str(self.folder / "root")]
         return subprocess.run(
-            [*inside, *_bare(self.spec), *command],
+            self.inside(command),
             capture_output=True,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
             timeout=seconds,
         )
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs another one in it."""
+        wait_until((self.folder / "ready").exists, f"{self.spec.name} is built")
+        enter = ["nsenter", f"--target={_first_child(self.process.pid)}"]
+        enter += ["--mount", "--net", "--uts", "--ipc", "--pid", "chroot", str(self.folder / "root")]
+        return [*enter, *_bare(self.spec), *command]
 
     def stop(self, seconds: float) -> int:
         """Ask it to end, as `docker stop` does; its exit code, 137 where it had to be killed."""

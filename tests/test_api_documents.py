@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.documents import parse_json, public, to_json, wants_yaml
-from api_helpers import Api, add_key, assert_one_line, line_of, make_app
+from api_helpers import GENEROUS, Api, add_key, assert_one_line, line_of, make_app
 from evolve.exceptions import InputError
 from evolve.ledger import Ledger
 from evolve.space import load_space
@@ -283,6 +284,19 @@ def test_a_long_body_is_not_read(api: Api) -> None:
     lie = api.post("/searches", content=b"{}", headers={**JSON, "Content-Length": "9" * 30})
     assert_one_line(lie)
     assert lie.status_code == 413
+
+
+def test_a_body_that_takes_too_long_is_not_waited_for(ledger: Ledger, tmp_path: Path) -> None:
+    limits = GENEROUS.model_copy(update={"body_seconds": 0.2})
+    with closing(Api(make_app(ledger, tmp_path, limits=limits), add_key(ledger, "submit"))) as impatient:
+
+        async def drops():
+            for _ in range(100):
+                yield b" "
+                await asyncio.sleep(0.05)
+
+        response = impatient.post("/searches", content=drops(), headers=JSON)
+        assert "must arrive within 0.2 s" in line_of(response, 408)
 
 
 @pytest.mark.parametrize(
