@@ -21,7 +21,7 @@ from evolve.ledger import EventKind, Ledger, SearchRecord, SearchState
 from evolve.settings import Settings
 from spaces import space
 
-SECONDS = 60.0
+SECONDS = 120.0
 FEW_DEATHS = Patience(quick_seconds=60, deaths=3, pause_seconds=0.2)
 
 

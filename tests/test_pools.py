@@ -151,7 +151,9 @@ def test_a_pool_that_is_told_to_end_does_not_wait(tmp_path: Path) -> None:
 SURVEY = """
 import json, sys, time
 print(json.dumps([{"CPU": 4.0, "memory": 1e11}, {"CPU": 16.0, "GPU": 2.0, "memory": 1e11}]), flush=True)
-sys.stdin.read() if sys.argv[1] == "stay" else sys.exit("the head is gone")
+if sys.argv[1] == "leave":
+    sys.exit("the head is gone")
+sys.stdin.read() if sys.argv[1] == "stay" else time.sleep(600)
 """
 
 
@@ -191,6 +193,18 @@ def test_a_cluster_that_does_not_answer_any_more_has_no_slots(
         wait_for(lambda: pool.slots == 0)
         assert not pool.is_ready
         wait_for(lambda: "the cluster does not answer: the head is gone" in caplog.messages)
+    finally:
+        pool.close(end=True)
+
+
+def test_a_watcher_that_is_not_answered_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.supervisor.cluster.STALE_SECONDS", 3.0)
+    monkeypatch.setattr("api.supervisor.cluster.RETRY_SECONDS", 0.1)
+    pool = cluster_pool(tmp_path, "hang", None, None)
+    try:
+        wait_for(lambda: pool.slots == 2)
+        first = pool._survey._process
+        wait_for(lambda: pool.slots == 2 and pool._survey._process is not first)
     finally:
         pool.close(end=True)
 
