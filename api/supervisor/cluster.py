@@ -70,7 +70,7 @@ class ClusterPool:
         """It does not end by our doing."""
         yield ()
 
-    def close(self, *, end: bool) -> None:
+    def close(self, *, for_good: bool) -> None:
         """Look no longer."""
         self._survey.close()
 

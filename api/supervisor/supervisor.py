@@ -91,7 +91,7 @@ class Supervisor:
             self._thread.join(seconds)
         left = {search_id for search_id, driver in self._drivers.items() if driver.is_alive}
         self._launcher.let_go()
-        self._pool.close(end=not left)
+        self._pool.close(for_good=not left)
         drivers = tuple(each for each in self._status.drivers if each.search_id in left)
         return replace(self._status, drivers=drivers)
 
