@@ -32,6 +32,17 @@ def home(tmp_path: Path) -> Iterator[Site]:
         yield opened
 
 
+def test_searches_are_driven_on_either_database(ledger_url: str, tmp_path: Path) -> None:
+    with site(tmp_path, ledger_url) as home:
+        search = home.submit(generations=4, delay=0.1)
+        supervisor = home.supervise()
+        home.until_evaluated(search)
+        assert supervisor.snapshot().used == 1
+        kill(home.pid(search))
+        home.until(search, SearchState.COMPLETED)
+        assert home.starts(search) == 2
+
+
 def test_a_higher_priority_takes_the_worker_and_gives_it_back(home: Site) -> None:
     low = home.submit("low", generations=30, delay=0.1)
     supervisor = home.supervise()
