@@ -21,7 +21,7 @@ from evolve.ledger import EventKind, Ledger, SearchRecord, SearchState
 from evolve.settings import Settings
 from spaces import space
 
-SECONDS = 60.0
+SECONDS = 120.0
 FEW_DEATHS = Patience(quick_seconds=60, deaths=3, pause_seconds=0.2)
 
 
@@ -30,10 +30,11 @@ class Site:
 
     Args:
         folder: The home.
+        database_url: Of the ledger; a file in the home unless given.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(home=folder)
+    def __init__(self, folder: Path, database_url: str = "") -> None:
+        self.settings = Settings(home=folder, database_url=database_url)
         self.ledger = Ledger(self.settings.ledger_url)
         self._supervisors: list[Supervisor] = []
 
@@ -116,11 +117,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, database_url: str = "") -> Iterator[Site]:
     """A home for a test; its drivers find an MLflow that cannot be used, as the real one takes long to load."""
     (folder / "python" / "mlflow").mkdir(parents=True)
     (folder / "python" / "mlflow" / "__init__.py").write_text("raise ImportError('not in this test')\n")
-    opened = Site(folder)
+    opened = Site(folder, database_url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder / "python"))
         try:

@@ -68,11 +68,11 @@ def test_a_local_pool_is_started_when_it_is_needed_and_found_by_the_next_service
         *("--ray-address", "127.0.0.1:1", "--cpus-per-trial", "0.5", "--gpus-per-trial", "0.25")
     ]
     assert pool.environment["RAY_AUTH_TOKEN"] == "t", "and not the token of another Ray"
-    pool.close(end=False)
+    pool.close(for_good=False)
     following = local_pool(file)
     assert following.is_ready
     assert read_pool(file) == found
-    following.close(end=True)
+    following.close(for_good=True)
     wait_for(lambda: read_pool(file) is None)
 
 
@@ -89,7 +89,7 @@ def test_who_inherits_the_lock_keeps_the_pool(file: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with pytest.raises(BlockingIOError), pool.held():
             pass
-    pool.close(end=True)
+    pool.close(for_good=True)
 
 
 def test_a_pool_that_does_not_start_is_tried_again_after_a_pause(
@@ -103,7 +103,7 @@ def test_a_pool_that_does_not_start_is_tried_again_after_a_pause(
         assert not pool.is_ready
         pool._command = local_pool(file)._command
         wait_for(lambda: pool.is_ready)
-    pool.close(end=True)
+    pool.close(for_good=True)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"pid": 1, "started": 0}', '{"pid": "x", "started": 1}'])
@@ -118,10 +118,11 @@ def test_a_pool_that_does_not_end_is_killed(file: Path) -> None:
     wait_for(lambda: pool.is_ready)
     found = read_pool(file)
     assert found is not None
-    threading.Thread(target=lambda: pool._starting and pool._starting.wait()).start()
+    began = time.monotonic()
     assert end_pool(file, seconds=0.5)
-    wait_for(lambda: not psutil.pid_exists(found["pid"]))
-    pool.close(end=True)
+    assert 0.5 < time.monotonic() - began < 10
+    assert read_pool(file) is None, "killed, although its parent has not noticed"
+    pool.close(for_good=True)
 
 
 def test_a_pool_waits_as_long_as_somebody_holds_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,9 @@ def test_a_pool_that_is_told_to_end_does_not_wait(tmp_path: Path) -> None:
 SURVEY = """
 import json, sys, time
 print(json.dumps([{"CPU": 4.0, "memory": 1e11}, {"CPU": 16.0, "GPU": 2.0, "memory": 1e11}]), flush=True)
-sys.stdin.read() if sys.argv[1] == "stay" else sys.exit("the head is gone")
+if sys.argv[1] == "leave":
+    sys.exit("the head is gone")
+sys.stdin.read() if sys.argv[1] == "stay" else time.sleep(600)
 """
 
 
@@ -178,7 +181,7 @@ def test_a_cluster_has_as_many_slots_as_its_living_nodes(
         with pool.held() as files:
             assert files == ()
     finally:
-        pool.close(end=True)
+        pool.close(for_good=True)
 
 
 def test_a_cluster_that_does_not_answer_any_more_has_no_slots(
@@ -192,7 +195,19 @@ def test_a_cluster_that_does_not_answer_any_more_has_no_slots(
         assert not pool.is_ready
         wait_for(lambda: "the cluster does not answer: the head is gone" in caplog.messages)
     finally:
-        pool.close(end=True)
+        pool.close(for_good=True)
+
+
+def test_a_watcher_that_is_not_answered_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.supervisor.cluster.STALE_SECONDS", 3.0)
+    monkeypatch.setattr("api.supervisor.cluster.RETRY_SECONDS", 0.1)
+    pool = cluster_pool(tmp_path, "hang", None, None)
+    try:
+        wait_for(lambda: pool.slots == 2)
+        first = pool._survey._process
+        wait_for(lambda: pool.slots == 2 and pool._survey._process is not first)
+    finally:
+        pool.close(for_good=True)
 
 
 def test_the_watcher_of_a_cluster_ends_with_the_pool(tmp_path: Path) -> None:
@@ -200,7 +215,7 @@ def test_the_watcher_of_a_cluster_ends_with_the_pool(tmp_path: Path) -> None:
     wait_for(lambda: pool.is_ready)
     process = pool._survey._process
     assert process is not None
-    pool.close(end=True)
+    pool.close(for_good=True)
     assert process.poll() == -signal.SIGKILL
 
 

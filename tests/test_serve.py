@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,7 +25,7 @@ from evolve.exceptions import InputError
 from evolve.ledger import SearchState
 from supervision import Site, kill, site, wait_for
 
-ANSWER_SECONDS = 90.0
+ANSWER_SECONDS = 180.0
 LEAVE_SECONDS = 15.0
 SPACE = {
     "name": "made",
@@ -91,7 +91,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "EVOLVE_HOME": str(home), "EVOLVE_REQUESTS_PER_SECOND": "1000"}
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(home: Path, *options: str) -> Iterator[Service]:
     """A service that is killed at the end if it has not left."""
     service = Service(home, *options)
@@ -132,7 +132,7 @@ def submit(url: str, name: str, generations: int, population: int = 2, delay: fl
 
 
 def test_it_answers_trains_and_leaves_in_time_whatever_is_open(home: Site) -> None:
-    with serving(home.settings.home, *INLINE) as service, ExitStack() as open_connections:
+    with serving(home.settings.home, *INLINE) as service, contextlib.ExitStack() as open_connections:
         url = service.url
         assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
         assert f"dashboard  {url}/" in service.said
@@ -141,13 +141,13 @@ def test_it_answers_trains_and_leaves_in_time_whatever_is_open(home: Site) -> No
         home.until_evaluated(search)
         host, port = url.removeprefix("http://").split(":")
         streams = [
-            open_connections.enter_context(closing(socket.create_connection((host, int(port)), 30)))
+            open_connections.enter_context(contextlib.closing(socket.create_connection((host, int(port)), 30)))
             for _ in range(20)
         ]
         for stream in streams:
             stream.sendall(f"GET /api/v1/searches/{search}/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
             assert stream.recv(4096).startswith(b"HTTP/1.1 200")
-        idle = open_connections.enter_context(closing(socket.create_connection((host, int(port)), 30)))
+        idle = open_connections.enter_context(contextlib.closing(socket.create_connection((host, int(port)), 30)))
         idle.sendall(b"POST /api/v1/searches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         driver = home.pid(search)
         assert service.end(signal.SIGTERM) < LEAVE_SECONDS
@@ -187,6 +187,63 @@ def test_a_service_that_is_killed_finds_its_drivers_again(home: Site) -> None:
         assert "drivers ended: 1" in ended.stdout
         service.process.wait(30)
     assert home.search(searches[1]).state is SearchState.INTERRUPTED
+
+
+class Clients:
+    """Ten clients that submit a hundred searches, each again and again until it is answered."""
+
+    def __init__(self, url: str) -> None:
+        self.answered: dict[int, str] = {}
+        self.refusals: list[str] = []
+        self._url = url
+        self._gone = threading.Event()
+
+    def __enter__(self) -> Clients:
+        self._threads = [threading.Thread(target=self._submit, args=(first,)) for first in range(10)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._gone.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _submit(self, first: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            for number in range(first, 100, 10):
+                while number not in self.answered and not self._gone.wait(0.05):
+                    with contextlib.suppress(httpx.TransportError):
+                        self._submit_one(client, number)
+
+    def _submit_one(self, client: httpx.Client, number: int) -> None:
+        body = {"space": SPACE, "objective": "synthetic", "name": f"s{number}"}
+        key = {"Idempotency-Key": f"submission-{number}"}
+        answer = client.post("/api/v1/searches", json=body, headers=key)
+        if answer.is_success:
+            self.answered[number] = str(answer.json()["id"])
+        else:
+            self.refusals.append(answer.text)
+
+
+def test_a_service_that_is_killed_amid_submissions_loses_and_doubles_none(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    options = (*INLINE, "--port", port)
+    with serving(tmp_path, *options) as service, Clients(service.url) as clients:
+        wait_for(lambda: len(clients.answered) >= 20, lambda: clients.refusals, ANSWER_SECONDS)
+        service.end(signal.SIGKILL)
+        killed_after = len(clients.answered)
+        with serving(tmp_path, *options) as following:
+            wait_for(lambda: len(clients.answered) == 100, lambda: clients.refusals, ANSWER_SECONDS)
+            listed = httpx.get(f"{following.url}/api/v1/searches?limit=200", timeout=30).json()
+            assert following.end(signal.SIGTERM) < LEAVE_SECONDS
+    assert clients.refusals == []
+    assert killed_after < 100
+    assert sorted(search["name"] for search in listed["data"]) == sorted(f"s{number}" for number in range(100))
+    assert {search["id"] for search in listed["data"]} == set(clients.answered.values())
+    assert evolve(tmp_path, "serve", "--stop").returncode == 0
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

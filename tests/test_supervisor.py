@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,17 @@ from supervision import BrokenPool, Site, kill, site, wait_for
 def home(tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path) as opened:
         yield opened
+
+
+def test_searches_are_driven_on_either_database(ledger_url: str, tmp_path: Path) -> None:
+    with site(tmp_path, ledger_url) as home:
+        search = home.submit(generations=4, delay=0.1)
+        supervisor = home.supervise()
+        home.until_evaluated(search)
+        assert supervisor.snapshot().used == 1
+        kill(home.pid(search))
+        home.until(search, SearchState.COMPLETED)
+        assert home.starts(search) == 2
 
 
 def test_a_higher_priority_takes_the_worker_and_gives_it_back(home: Site) -> None:
@@ -141,6 +154,41 @@ def test_a_driver_that_has_no_lease_yet_is_taken_over_too(home: Site) -> None:
     home.until_evaluated(search)
     assert home.pid(search) == driver.pid
     assert home.starts(search) == 1
+
+
+def test_a_driver_that_is_frozen_is_replaced(home: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.supervisor.supervisor.FROZEN_SECONDS", 1.0)
+    search = home.submit(generations=40, delay=0.1)
+    supervisor = Supervisor(home.ledger, home.settings, ServiceOptions(pool="inline"))
+    frozen = subprocess.Popen(
+        [sys.executable, "-c", HOLD, home.settings.ledger_url, search], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert frozen.stdout is not None
+        assert frozen.stdout.readline()
+        supervisor.look()
+        (driver,) = supervisor.snapshot().drivers
+        assert driver.pid == frozen.pid
+        wait_for(lambda: not home.search(search).leased)
+        supervisor.look()
+        assert frozen.poll() is None, "it is given time"
+        time.sleep(1.1)
+        supervisor.look()
+        assert frozen.wait(10) == -signal.SIGKILL
+        supervisor.start()
+        home.until_evaluated(search)
+    finally:
+        frozen.communicate()
+        supervisor.stop()
+
+
+HOLD = """
+import sys, time
+from evolve.ledger import Ledger
+Ledger(sys.argv[1]).acquire(sys.argv[2], ttl=2.0)
+print("held", flush=True)
+time.sleep(60)
+"""
 
 
 def test_drivers_that_die_at_once_are_given_up_with_the_reason(home: Site) -> None:

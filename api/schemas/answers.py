@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from api.schemas.basics import Answer, Health, Page, Problem
+from api.schemas.catalogue import CheckedSubmission, CreatedKey, DatasetSummary, KeySummary, SpaceSummary
+from api.schemas.individuals import (
+    Ancestor,
+    Attempt,
+    Birth,
+    EpochPoint,
+    IndividualDetail,
+    IndividualSummary,
+)
 from evolve.ledger import Request, SearchState
-from evolve.trial import FailureKind, TrialState
 
-_Item = TypeVar("_Item")
-
-
-class Answer(BaseModel):
-    """A document that goes out; it holds these keys and no others."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Problem(Answer):
-    """What is wrong, in one line.
-
-    Attributes:
-        detail: Place, rule, value given, what to do.
-    """
-
-    detail: str
-
-
-class Page(Answer, Generic[_Item]):
-    """A part of a list.
-
-    Attributes:
-        data: The items of this page.
-        count: How many there are on all pages.
-    """
-
-    data: list[_Item]
-    count: int = Field(ge=0)
+__all__ = [
+    "Ancestor",
+    "Answer",
+    "Attempt",
+    "BestConfiguration",
+    "Birth",
+    "CheckedSubmission",
+    "ComparedBest",
+    "ComparedSearch",
+    "Comparison",
+    "CreatedKey",
+    "DatasetSummary",
+    "EpochPoint",
+    "GenerationSummary",
+    "Health",
+    "IndividualDetail",
+    "IndividualSummary",
+    "KeySummary",
+    "Page",
+    "Problem",
+    "SearchDetail",
+    "SearchSummary",
+    "SpaceSummary",
+]
 
 
 class SearchSummary(Answer):
@@ -136,154 +138,6 @@ class GenerationSummary(Answer):
     best_so_far: float | None
 
 
-class IndividualSummary(Answer):
-    """One hyperparameter set and what became of it.
-
-    Attributes:
-        number: Birth order, from 0, which is the default configuration.
-        generation: From 0.
-        state: State of its newest attempt.
-        fitness: Null until evaluated, and for failures.
-        failure: Why it failed for good.
-        params: The active genes' values.
-        metrics: What its training reported; null where that was no number.
-        parents: Their numbers, the one that gave most genes first.
-        told: Place in the order of verdicts, from 0.
-        attempts: How often it was tried.
-        reused_from: Whose verdict holds for it too, as it was the same training.
-        inherited_from: Whose weights it starts from.
-    """
-
-    number: int
-    generation: int
-    state: TrialState
-    fitness: float | None
-    failure: FailureKind | None
-    params: dict[str, Any]
-    metrics: dict[str, float | None]
-    parents: list[int]
-    told: int | None
-    attempts: int
-    reused_from: int | None
-    inherited_from: int | None
-
-
-class Ancestor(Answer):
-    """One of those an individual descends from.
-
-    Attributes:
-        number: Its number.
-        generation: Its generation.
-        parents: Their numbers.
-        fitness: Its fitness.
-    """
-
-    number: int
-    generation: int
-    parents: list[int]
-    fitness: float | None
-
-
-class Birth(Answer):
-    """Where a gene's value first appeared.
-
-    Attributes:
-        individual: The individual.
-        origin: How it came about there: default, sampled, mutated, repaired or inherited:<number>.
-    """
-
-    individual: int
-    origin: str
-
-
-class Attempt(Answer):
-    """One attempt to train an individual.
-
-    Attributes:
-        attempt: From 1.
-        state: Where it stands.
-        seed: Seed of the training.
-        epochs: Epochs asked for.
-        epochs_trained: Epochs trained.
-        requested: Arguments that were asked for.
-        effective: Arguments that took effect.
-        differences: Where these differ: name to [requested, effective].
-        metrics: What it reported in the end.
-        notes: What a person should know.
-        failure: Why it failed.
-        failure_message: The same in one line.
-        failure_details: Traceback or last losses.
-        worker: Where it trained.
-        created_at: When it was submitted to the pool.
-        started_at: When it had a worker.
-        finished_at: When it ended.
-        seconds: How long it trained.
-        gpu_seconds: The same times its share of a GPU.
-        has_weights: Whether it left weights.
-    """
-
-    attempt: int
-    state: TrialState
-    seed: int
-    epochs: int
-    epochs_trained: int
-    requested: dict[str, Any]
-    effective: dict[str, Any]
-    differences: dict[str, Any]
-    metrics: dict[str, float | None]
-    notes: list[str]
-    failure: FailureKind | None
-    failure_message: str
-    failure_details: str
-    worker: str
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    seconds: float
-    gpu_seconds: float
-    has_weights: bool
-
-
-class EpochPoint(Answer):
-    """One epoch of one attempt.
-
-    Attributes:
-        attempt: The attempt.
-        epoch: From 1.
-        seconds: Since the attempt began.
-        metrics: What the validator reported.
-    """
-
-    attempt: int
-    epoch: int
-    seconds: float
-    metrics: dict[str, float | None]
-
-
-class IndividualDetail(IndividualSummary):
-    """An individual with everything that is known of it.
-
-    Attributes:
-        genes: Names of all genes, in the order of the genome.
-        genome: Coordinates in [0, 1], one for each gene.
-        operators: What made it.
-        origins: How each gene came about.
-        births: Where the value of each gene first appeared.
-        lineage: Itself and those it descends from, nearest first.
-        evaluations: Its attempts.
-        epochs: The curve of every attempt.
-    """
-
-    genes: list[str]
-    genome: list[float]
-    operators: list[str]
-    origins: dict[str, str]
-    births: dict[str, Birth]
-    lineage: list[Ancestor]
-    evaluations: list[Attempt]
-    epochs: list[EpochPoint]
-
-
 class BestConfiguration(Answer):
     """The fittest individual as a configuration to train with.
 
@@ -360,109 +214,3 @@ class Comparison(Answer):
     data: list[ComparedSearch]
     count: int
     genes: list[str]
-
-
-class CheckedSubmission(Answer):
-    """A submission that could be run.
-
-    Attributes:
-        name: What the search would be called.
-        individuals: How many it would train at most.
-        genes: How many genes there are.
-        notes: What to know before it is submitted.
-        document: The search space with everything filled in.
-    """
-
-    name: str
-    individuals: int
-    genes: int
-    notes: list[str]
-    document: dict[str, Any]
-
-
-class SpaceSummary(Answer):
-    """A search space that is shipped.
-
-    Attributes:
-        name: What a submission calls it.
-        model: The model that it trains.
-        genes: How many genes it has.
-        population: Individuals of a generation.
-        generations: Generations at most.
-        individuals: Both multiplied.
-    """
-
-    name: str
-    model: str
-    genes: int
-    population: int
-    generations: int
-    individuals: int
-
-
-class DatasetSummary(Answer):
-    """A data set that submissions may name.
-
-    Attributes:
-        id: What they call it.
-        built_in: Whether it comes with the product.
-        path: Where it is; shown to admins only.
-        content_hash: Digest of pictures, labels and names.
-        names: Class names.
-        images: Pictures of each split.
-        boxes: Boxes of each split.
-        warnings: What is odd about it.
-        registered_by: Id of the key that registered it.
-        created_at: When that was.
-    """
-
-    id: str
-    built_in: bool
-    path: str | None
-    content_hash: str
-    names: list[str]
-    images: dict[str, int]
-    boxes: dict[str, int]
-    warnings: list[str]
-    registered_by: str | None
-    created_at: float | None
-
-
-class KeySummary(Answer):
-    """An API key; nobody can see the key itself any more.
-
-    Attributes:
-        id: Names it.
-        name: Who or what it is for.
-        scopes: What it may do.
-        created_at: When it was made.
-        revoked_at: When it was revoked.
-        last_used_at: When it was last used, to the minute.
-    """
-
-    id: str
-    name: str
-    scopes: list[str]
-    created_at: float
-    revoked_at: float | None
-    last_used_at: float | None
-
-
-class CreatedKey(KeySummary):
-    """A key that was just made.
-
-    Attributes:
-        key: What to send as `Authorization: Bearer <key>`; shown only now.
-    """
-
-    key: str
-
-
-class Health(Answer):
-    """Whether the service is well.
-
-    Attributes:
-        status: `ok`, or what is wrong.
-    """
-
-    status: str

@@ -18,7 +18,7 @@ from evolve.compose.capacity import Node, room
 log = logging.getLogger(__name__)
 
 STALE_SECONDS = 60.0
-"""After so long without news of the cluster, nothing is started on it."""
+"""After so long without news of the cluster, nothing is started on it, and its watcher is started anew."""
 RETRY_SECONDS = 10.0
 END_SECONDS = 5.0
 
@@ -70,7 +70,7 @@ class ClusterPool:
         """It does not end by our doing."""
         yield ()
 
-    def close(self, *, end: bool) -> None:
+    def close(self, *, for_good: bool) -> None:
         """Look no longer."""
         self._survey.close()
 
@@ -87,7 +87,7 @@ class Survey:
         self._command = self._command_for(address)
         self._log = log
         self._nodes: Sequence[Node] = ()
-        self._heard = float("-inf")
+        self._heard = self._started = float("-inf")
         self._process: subprocess.Popen[str] | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ray-survey", daemon=True)
@@ -95,7 +95,11 @@ class Survey:
 
     def nodes(self) -> Sequence[Node]:
         """What the living nodes have; nothing while the cluster does not answer."""
-        return self._nodes if time.monotonic() - self._heard < STALE_SECONDS else ()
+        now = time.monotonic()
+        process = self._process
+        if process is not None and now - max(self._heard, self._started) > STALE_SECONDS:
+            process.kill()  # a head that was started anew never answers whom it does not know
+        return self._nodes if now - self._heard < STALE_SECONDS else ()
 
     def close(self) -> None:
         """End that process."""
@@ -129,7 +133,7 @@ class Survey:
                 start_new_session=True,
             ) as process,
         ):
-            self._process = process
+            self._process, self._started = process, time.monotonic()
             for line in process.stdout or ():
                 self._nodes = json.loads(line)
                 self._heard = time.monotonic()

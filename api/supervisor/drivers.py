@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,6 +152,14 @@ class Launcher:
 
 _left: list[subprocess.Popen[bytes]] = []
 """Children that outlive us on purpose; forgetting them would be taken for an oversight."""
+
+
+def kill(driver: Driver) -> None:
+    """Kill a driver; nothing that is finished is lost by that."""
+    if driver.pid is None:
+        return
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(driver.pid).kill()
 
 
 def _identity(child: subprocess.Popen[bytes]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from api.supervisor.ending import end
 from api.supervisor.tail import last_line
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ class Pool(Protocol):
         """A context in which it does not end by itself: files that a driver inherits and so keeps it alive."""
         ...
 
-    def close(self, *, end: bool) -> None:
-        """Let go of it, or `end` what nobody will use any more."""
+    def close(self, *, for_good: bool) -> None:
+        """Let go of it; `for_good` where nobody uses it any more."""
         ...
 
 
@@ -93,7 +94,7 @@ class InlinePool:
         """Nothing to hold."""
         yield ()
 
-    def close(self, *, end: bool) -> None:
+    def close(self, *, for_good: bool) -> None:
         """Nothing to let go of."""
 
 
@@ -162,12 +163,12 @@ class LocalPool:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield (lock.fileno(),)
 
-    def close(self, *, end: bool) -> None:
+    def close(self, *, for_good: bool) -> None:
         """Leave it to the drivers that use it; without any, tell it to end."""
-        if end and (found := read_pool(self._file)) is not None:
+        if for_good and (found := read_pool(self._file)) is not None:
             os.kill(int(found["pid"]), signal.SIGTERM)
         if self._starting is not None:
-            if end:
+            if for_good:
                 self._starting.terminate()
             _left.append(self._starting)
 
@@ -216,14 +217,7 @@ def end_pool(file: Path, seconds: float = END_SECONDS) -> bool:
     found = read_pool(file)
     if found is None:
         return False
-    try:
-        process = psutil.Process(int(found["pid"]))
-        process.terminate()
-        process.wait(seconds)
-    except psutil.TimeoutExpired:
-        process.kill()  # what it leaves behind, its guardian ends
-    except psutil.NoSuchProcess:
-        pass
+    end([int(found["pid"])], seconds)  # what it leaves behind if it is killed, its guardian ends
     return True
 
 

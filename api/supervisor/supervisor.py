@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from api.options import ServiceOptions
 from api.supervisor.choice import make_pool
-from api.supervisor.drivers import Driver, Launcher
+from api.supervisor.drivers import Driver, Launcher, kill
 from api.supervisor.planning import Candidate, in_line, plan
 from api.supervisor.pool import Pool
 from api.supervisor.status import DriverStatus, PoolStatus
@@ -25,6 +25,8 @@ from evolve.trial import Json
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+FROZEN_SECONDS = 120.0
+"""How long a driver may live without the lease that it had, before it is killed and another goes on."""
 REST_SECONDS = 0.2
 REST_SHARE = 10
 """After a look at a long queue, the supervisor rests for ten times as long as that took."""
@@ -62,6 +64,7 @@ class Supervisor:
         self._troubles = Troubles(patience or Patience())
         self._drivers: dict[str, Driver] = {}
         self._populations: dict[str, int] = {}
+        self._lapsed: dict[str, float] = {}
         self._status = PoolStatus(slots=self._pool.slots, used=0, gpus=self._pool.gpus)
         self._starts_at_once = max(2, os.cpu_count() or 1)
         self._poked = threading.Event()
@@ -88,7 +91,7 @@ class Supervisor:
             self._thread.join(seconds)
         left = {search_id for search_id, driver in self._drivers.items() if driver.is_alive}
         self._launcher.let_go()
-        self._pool.close(end=not left)
+        self._pool.close(for_good=not left)
         drivers = tuple(each for each in self._status.drivers if each.search_id in left)
         return replace(self._status, drivers=drivers)
 
@@ -140,14 +143,24 @@ class Supervisor:
         if search.leased and search.owner is not None and not is_dead(search.owner):
             if known is None or known.pid is None or known.pid != local_pid(search.owner):
                 self._adopt(search)
+            self._lapsed.pop(search.id, None)
             return search
         if known is None and search.allotment:
             known = self._adopt(search)
         if known is not None and not known.is_alive:
             return self._bury(known)
+        if known is not None and self._is_frozen(known, search):
+            kill(known)
         if known is None and search.request is Request.CANCEL:
             return self._end(search, SearchState.CANCELLED, "cancelled on request")
         return search
+
+    def _is_frozen(self, driver: Driver, search: SearchRecord) -> bool:
+        """Whether a driver lives but has long since lost its lease, which a thread of its own would keep."""
+        if search.owner is None or local_pid(search.owner) != driver.pid:
+            self._lapsed.pop(search.id, None)
+            return False
+        return time.monotonic() - self._lapsed.setdefault(search.id, time.monotonic()) > FROZEN_SECONDS
 
     def _adopt(self, search: SearchRecord) -> Driver | None:
         found = self._launcher.find(search)
@@ -226,6 +239,7 @@ class Supervisor:
     def _forget(self, queued: set[str]) -> None:
         self._drivers = {key: value for key, value in self._drivers.items() if key in queued}
         self._populations = {key: value for key, value in self._populations.items() if key in queued}
+        self._lapsed = {key: value for key, value in self._lapsed.items() if key in queued}
         self._troubles.forget(queued)
 
     def _describe(self, queue: Sequence[SearchRecord], granted: Mapping[str, int], slots: int) -> PoolStatus:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Sequence
-from contextlib import suppress
-
-import psutil
-
 from api.supervisor.choice import POOL_FILE
 from api.supervisor.drivers import Launcher
+from api.supervisor.ending import end
 from api.supervisor.pool import end_pool
 from evolve.compose.notes import read_note
 from evolve.ledger import Ledger
@@ -29,11 +23,11 @@ def stop(settings: Settings) -> list[str]:
     done: list[str] = []
     note = read_note(settings)
     if note is not None:
-        _end([note.pid], SERVICE_SECONDS)
+        end([note.pid], SERVICE_SECONDS)
         done.append(f"the service at {note.url} ended")
     drivers = _drivers(settings)
     if drivers:
-        killed = _end(drivers, DRIVER_SECONDS)
+        killed = end(drivers, DRIVER_SECONDS)
         how = f", {killed} of them killed after {DRIVER_SECONDS:g} s" if killed else ""
         done.append(f"drivers ended: {len(drivers)}{how}; the next `evolve serve` goes on with their searches")
     if end_pool(settings.home.absolute() / POOL_FILE):
@@ -47,18 +41,3 @@ def _drivers(settings: Settings) -> list[int]:
         searches = [search for search in ledger.queue() if search.leased or search.allotment is not None]
     found = [launcher.find(search) for search in searches]
     return [driver.pid for driver in found if driver is not None and driver.pid is not None]
-
-
-def _end(pids: Sequence[int], seconds: float) -> int:
-    """Tell processes to end, wait, and kill those that do not; returns how many were killed."""
-    processes = []
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            processes.append(psutil.Process(pid))
-            os.kill(pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=seconds)
-    return len(alive)
