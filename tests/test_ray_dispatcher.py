@@ -56,6 +56,14 @@ def failure_in(events: list[Any], trial_id: str) -> Failure:
     return failed.failure
 
 
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended, even if its parent has not noticed."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def pid_of(worker: str) -> int:
     return int(worker.rpartition(":")[2])
 
@@ -100,7 +108,7 @@ def test_more_slots_train_at_once_and_fewer_leave_what_runs_alone(make: Make) ->
     dispatcher.stop("s-1.1")
     assert collect(dispatcher, ended=1, seconds=30)[-1] == Stopped("s-1.1")
     leaver = pid_of(workers_of(events)[0])
-    wait_for(lambda: not psutil.pid_exists(leaver), seconds=30)
+    wait_for(lambda: is_dead(leaver), seconds=30)
     assert workers_of(dispatcher.events(0.5)) == [], "one runs, and one is all there may be"
     dispatcher.stop("s-0.1")
     events = collect(dispatcher, ended=2, seconds=30)
@@ -113,7 +121,7 @@ def test_workers_that_do_not_train_leave_at_once(make: Make) -> None:
         dispatcher.submit(make_spec(individual, delay=0.5))
     pids = {pid_of(worker) for worker in workers_of(collect(dispatcher, ended=2))}
     dispatcher.resize(0)
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), seconds=30)
+    wait_for(lambda: all(is_dead(pid) for pid in pids), seconds=30)
     dispatcher.resize(1)
     dispatcher.submit(make_spec(2))
     assert isinstance(verdict(collect(dispatcher, ended=1), "s-2.1"), Completed)
@@ -131,7 +139,7 @@ def test_a_worker_retires_after_its_trials_without_leaving_its_slot_empty(make: 
         individual += 1
     assert len(set(started)) == 2
     assert started.count(started[0]) >= 2
-    wait_for(lambda: not psutil.pid_exists(pid_of(started[0])), seconds=30)
+    wait_for(lambda: is_dead(pid_of(started[0])), seconds=30)
 
 
 def test_a_worker_that_is_killed_is_infrastructure_and_its_slot_comes_back(make: Make) -> None:
@@ -160,7 +168,7 @@ def test_a_stop_that_is_not_obeyed_kills_the_worker(make: Make) -> None:
     (worker,) = workers_of(collect(dispatcher, reported=1))
     dispatcher.stop("s-0.1")
     assert collect(dispatcher, ended=1, seconds=10) == [Stopped("s-0.1")]
-    wait_for(lambda: not psutil.pid_exists(pid_of(worker)), seconds=30)
+    wait_for(lambda: is_dead(pid_of(worker)), seconds=30)
 
 
 def test_children_of_a_trial_die_with_its_worker(make: Make) -> None:
@@ -171,7 +179,7 @@ def test_children_of_a_trial_die_with_its_worker(make: Make) -> None:
     assert psutil.pid_exists(child)
     dispatcher.stop("s-0.1")
     collect(dispatcher, ended=1)
-    wait_for(lambda: not psutil.pid_exists(child), seconds=30)
+    wait_for(lambda: is_dead(child), seconds=30)
 
 
 @pytest.mark.parametrize(
