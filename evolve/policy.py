@@ -11,6 +11,9 @@ code            no                     the individual failed; `search.same_error
                                        end the search
 data            no                     ends the search: every other trial reads the same data
 ==============  =====================  =========================================================
+
+Equal failures of the other kinds in a row end the search, too, once two populations of individuals could not be
+evaluated for them: a cluster that never works again must not be tried for ever.
 """
 
 from __future__ import annotations
@@ -19,9 +22,6 @@ import re
 
 from evolve.space import SearchSettings
 from evolve.trial import Failure, FailureKind
-
-_BLAMELESS = (FailureKind.OUT_OF_MEMORY, FailureKind.DIVERGED)
-"""Kinds that condemn an individual, not the machinery; a run of them is only suspicious when it is long."""
 
 
 class FailurePolicy:
@@ -34,7 +34,7 @@ class FailurePolicy:
     def __init__(self, settings: SearchSettings) -> None:
         self._retries = {FailureKind.HANG: 1, FailureKind.INFRASTRUCTURE: settings.retries}
         self._limit = settings.same_error_limit
-        self._population = settings.population
+        self._long = max(settings.same_error_limit, 2 * settings.population)
         self._signature = ""
         self._repeats = 0
 
@@ -53,7 +53,16 @@ class FailurePolicy:
         signature = f"{failure.kind} {re.sub(r'[0-9.]+', '#', failure.message)}"
         self._repeats = self._repeats + 1 if signature == self._signature else 1
         self._signature = signature
-        limit = max(self._limit, 2 * self._population) if failure.kind in _BLAMELESS else self._limit
-        if self._repeats < limit:
+        if self._repeats < self._patience(failure.kind):
             return None
         return f"the same error {self._repeats} times in a row ({failure.kind}): {failure.message}"
+
+    def _patience(self, kind: FailureKind) -> int:
+        """Equal failures in a row that end the search.
+
+        Only an error in the code is sure to come again. When a machine goes down, all trials on it fail in the same
+        words at once, and each may do so again when it is retried.
+        """
+        if kind is FailureKind.CODE:
+            return self._limit
+        return self._long * (1 + self._retries.get(kind, 0))

@@ -67,6 +67,14 @@ def test_individuals_may_diverge_for_a_while_before_that_is_suspicious() -> None
     assert verdicts[9] is not None
 
 
+@pytest.mark.parametrize(("kind", "last"), [(FailureKind.INFRASTRUCTURE, 16 * 3), (FailureKind.HANG, 16 * 2)])
+def test_machines_that_go_down_with_many_trials_do_not_end_the_search(kind: FailureKind, last: int) -> None:
+    policy = FailurePolicy(SearchSettings(population=8, retries=2, same_error_limit=5))
+    verdicts = [policy.fatal(failure(kind, "the trial was cancelled from outside")) for _ in range(last)]
+    assert verdicts[:-1] == [None] * (last - 1)
+    assert f"{last} times in a row" in str(verdicts[-1])
+
+
 def test_the_plateau_counts_from_the_last_improvement() -> None:
     rules = StopRules(SearchSettings(population=4, generations=100), StopSettings(plateau=2))
     totals = Totals()
