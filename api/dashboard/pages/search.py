@@ -67,7 +67,7 @@ class _Page:
         self._said = ""
         self._reason_said: tuple[str, str] = ("", "")
         self._show_state(record)
-        self._timer = follow(SECONDS, self._refresh, self._problem)
+        self._follower = follow(SECONDS, self._refresh, self._problem)
 
     def _head(self, record: SearchRecord) -> None:
         with block(classes="ev-title-row"):

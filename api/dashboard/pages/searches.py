@@ -115,7 +115,7 @@ class _List:
         with block("section", aria_label="All searches") as self._place:
             self._waiting = busy("Reading the searches …")
         self._table: DataTable | None = None
-        follow(SECONDS, self._refresh, self._problem)
+        self._follower = follow(SECONDS, self._refresh, self._problem)
 
     def _filters(self) -> None:
         with block(classes="ev-filters", role="search"):
@@ -132,7 +132,7 @@ class _List:
     async def _change(self, **wish: Any) -> None:
         self._wish = replace(self._wish, **wish)
         ui.navigate.history.replace(self._wish.address)
-        await self._refresh()
+        await self._follower.now()
 
     async def _refresh(self) -> None:
         wish = self._wish

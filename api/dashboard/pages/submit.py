@@ -16,7 +16,7 @@ from api.dashboard.components import DataTable, banner, block, button, text
 from api.dashboard.components.table import cell, column, row
 from api.dashboard.components.text import attribute
 from api.dashboard.components.tiles import Tiles
-from api.dashboard.following import attempt
+from api.dashboard.following import attempt, still_allowed
 from api.dashboard.frame import page, require
 from api.dashboard.sections.settings import worded
 from api.dashboard.site import Site, site
@@ -135,6 +135,8 @@ class _Form:
         self._round += 1
         asked = self._round
         try:
+            if not await still_allowed("submit"):
+                return
             checked = await self._here.run(
                 service.check_document, self._here.ledger, self._here.settings, self._submission()
             )

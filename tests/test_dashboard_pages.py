@@ -1,0 +1,64 @@
+"""What pages of the dashboard do while they are open, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from api.auth import Principal, make_key
+from api.dashboard import session
+from api.dashboard.components import block, text
+from api.dashboard.following import Follower
+from dashboard_pages import opened, site_of, words
+from evolve.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as found:
+        yield found
+
+
+@pytest.fixture
+def site(ledger: Ledger, tmp_path: Path):
+    with site_of(ledger, tmp_path) as found:
+        yield found
+
+
+def key_of(ledger: Ledger, scope: str) -> Principal:
+    made, _ = make_key(scope, [scope])
+    ledger.registry.add_key(**made)
+    return Principal(made["key_id"], (scope,))
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_an_open_page_shows_nothing_more_once_its_reader_is_shut_out(
+    site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, signed_in: bool
+) -> None:
+    monkeypatch.setattr(session, "REMEMBERED_SECONDS", 0)
+    reader = key_of(ledger, "read") if signed_in else None
+
+    async def look() -> None:
+        refreshed = []
+
+        async def refresh() -> None:
+            refreshed.append(1)
+
+        with opened(site, reader) as client:
+            text("p", "a secret")
+            follower = Follower(refresh, block())
+            await follower.now()
+            assert refreshed == [1]
+            assert "a secret" in words(client)
+            if reader is not None:
+                ledger.registry.revoke_key(reader.key_id)
+            key_of(ledger, "admin")
+            site.service.doorkeeper.forget()
+            await follower.now()
+            assert refreshed == [1]
+            assert words(client) == ""
+            assert any("/login" in str(message) for message in client.outbox.messages)
+
+    asyncio.run(look())
