@@ -219,6 +219,24 @@ def test_a_search_that_is_over_ends_the_stream_at_once() -> None:
     assert len(script.requests) == 2
 
 
+def test_a_history_is_whole_only_when_the_server_says_so() -> None:
+    connection, script = connect(
+        stream(line(1) + line(2)),  # a server that is stopped in order ends a stream like a whole one
+        httpx.ConnectError("refused"),
+        stream(line(3)),
+        httpx.Response(204),
+    )
+    assert sequences(connection, follow=False) == [1, 2, 3]
+    assert [each.headers["Last-Event-ID"] for each in script.requests] == ["0", "2", "2", "3"]
+    assert {each.url.query for each in script.requests} == {b"follow=false"}
+
+
+def test_a_history_that_never_gets_whole_is_an_error() -> None:
+    connection, _ = connect(stream(line(1)), stream())
+    with pytest.raises(ServiceAway, match="must tell all events, but ended after event 1"):
+        sequences(connection, follow=False, patience=0.05)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_what_will_not_change_is_not_waited_for(status: int) -> None:
     connection, script = connect(stream(line(1)), state("running"), status)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from evolve.client.errors import passes
 from evolve.client.http import pause
-from evolve.exceptions import ServiceError
+from evolve.exceptions import ServiceAway, ServiceError
 
 if TYPE_CHECKING:
     from evolve.client.http import Connection
@@ -110,11 +112,15 @@ class EventStream:
         attempt, lost = 0, None
         while True:
             before = self.position
+            error: ServiceError | None = None
             try:
-                yield from self._read()
-                if not self._follow or self._is_over():
+                told_all = yield from self._read()
+                if told_all or (self._follow and self._is_over()):
                     return
-                error = None  # the server was stopped in order, and is hopefully started again
+                error = self._cut_short()
+                if error is not None and self.position > before:
+                    attempt, lost = 0, None
+                    continue
             except ServiceError as failure:
                 error = failure
                 if not passes(failure):
@@ -128,7 +134,8 @@ class EventStream:
             time.sleep(pause(attempt))
             attempt += 1
 
-    def _read(self) -> Iterator[list[dict[str, Any]]]:
+    def _read(self) -> Generator[list[dict[str, Any]], None, bool]:
+        """Read one stream to its end; whether the server has said that there is nothing more to tell."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.position)}
         params = None if self._follow else {"follow": False}
         with self._connection.stream(
@@ -141,6 +148,20 @@ class EventStream:
                 if fresh:
                     self.position = fresh[-1]["sequence"]
                     yield fresh
+            return response.status_code == httpx.codes.NO_CONTENT
+
+    def _cut_short(self) -> ServiceError | None:
+        """What is wrong with a stream that ended in order before all was told; nothing if more is waited for.
+
+        A server that is being stopped ends its streams like this, and is hopefully started again. That a stream was
+        whole, only the answer to the next request tells.
+        """
+        if self._follow:
+            return None
+        return ServiceAway(
+            f"{self._connection.url}: the server must tell all events, but ended after event {self.position}; "
+            "try again when it is up"
+        )
 
     def _is_over(self) -> bool:
         return self._connection.get(self._path)["state"] in _OVER
