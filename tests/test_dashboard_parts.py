@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import math
 import os
@@ -303,6 +305,20 @@ def test_cookies_name_a_key_until_it_is_revoked(ledger: Ledger, tmp_path: Path) 
     assert later.principal(cookie) is None
     ledger.registry.revoke_key(made["key_id"])
     assert Sessions(ledger.registry, home, clock=lambda: now).principal(cookie) is None
+
+
+@pytest.mark.parametrize("left", [b"", b"x" * 31])
+def test_a_secret_that_is_not_whole_signs_nothing(ledger: Ledger, tmp_path: Path, left: bytes) -> None:
+    made, _ = make_key("boss", ["admin"])
+    ledger.registry.add_key(**made)
+    (tmp_path / "dashboard.secret").write_bytes(left)
+    content = f"{made['key_id']}.{2**33}"
+    forged = f"{content}.{hmac.new(left, content.encode(), hashlib.sha256).hexdigest()}"
+    assert Sessions(ledger.registry, tmp_path).principal(forged) is None
+    principal = Principal(made["key_id"], ("admin",))
+    cookie = Sessions(ledger.registry, tmp_path).cookie(principal)
+    assert Sessions(ledger.registry, tmp_path).principal(cookie) == principal
+    assert len((tmp_path / "dashboard.secret").read_bytes()) == 32
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ from typing import Protocol
 from api.auth import Principal
 from evolve.exceptions import NotFound
 from evolve.ledger.records import KeyRecord
+
+log = logging.getLogger(__name__)
 
 COOKIE = "evolve_session"
 SECONDS = 30 * 24 * 3600
@@ -86,17 +89,27 @@ class Sessions:
 
 
 def _kept_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner may read; made when there is none."""
+    """The secret in a file that only its owner may read; made when there is none, and anew when it is not whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size != _SECRET_BYTES:
+        # whoever knows that it is empty, as after a power cut, could sign for anybody
+        log.warning("%s: not a whole secret; it is made anew, and everybody has to sign in again", path)
+        path.unlink(missing_ok=True)
     if not path.exists():
-        draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES))
-        try:
-            os.link(draft, path)  # the first of several wins, and nobody reads half a secret
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        _make_secret(path)
     return path.read_bytes()
+
+
+def _make_secret(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(_SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())  # or the file may be empty after a power cut, and its name there all the same
+    try:
+        os.link(draft, path)  # the first of several wins, and nobody reads half a secret
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
