@@ -1,4 +1,4 @@
-"""Making keys, for the API and the dashboard alike."""
+"""Making and revoking keys, for the API and the dashboard alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from evolve.exceptions import StateConflict
 from evolve.keys import make_key
 
 if TYPE_CHECKING:
+    from api.auth import Principal
     from evolve.ledger.records import KeyRecord
     from evolve.ledger.registry import Registry
 
@@ -34,3 +35,23 @@ def create_key(registry: Registry, name: str, scope: str) -> tuple[KeyRecord, st
         )
     new, token = make_key(name, [scope])
     return registry.add_key(**new), token
+
+
+def revoke_key(registry: Registry, key_id: str, principal: Principal) -> None:
+    """Revoke a key; it opens nothing from now on. A key cannot revoke itself, so that one admin is left.
+
+    Args:
+        registry: Where it is kept.
+        key_id: Its id.
+        principal: Who asks.
+
+    Raises:
+        NotFound: if there is none of this id.
+        StateConflict: if it is the key of whoever asks.
+    """
+    if key_id == principal.key_id:
+        raise StateConflict(
+            f"key {key_id}: must not be the one that asks, but it is; use another admin's key, "
+            f"or `evolve key revoke {key_id}`"
+        )
+    registry.revoke_key(key_id)

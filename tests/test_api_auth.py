@@ -279,6 +279,8 @@ def test_a_key_that_is_revoked_opens_nothing_at_once(ledger: Ledger, serve: Serv
     assert api.delete(f"/keys/{other['id']}").status_code == 204
     line_of(api.get("/searches", key=other["key"]), 401)
     line_of(api.delete("/keys/nobody"), 404)
+    own = split_key(api.key)[0]
+    assert "must not be the one that asks" in line_of(api.delete(f"/keys/{own}"), 409)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from api.auth import Principal, make_key
 from api.dashboard import session
 from api.dashboard.components import block, text
 from api.dashboard.following import Follower
+from api.dashboard.pages import keys
 from dashboard_pages import opened, site_of, words
 from evolve.ledger import Ledger
 
@@ -62,3 +63,23 @@ def test_an_open_page_shows_nothing_more_once_its_reader_is_shut_out(
             assert any("/login" in str(message) for message in client.outbox.messages)
 
     asyncio.run(look())
+
+
+def test_an_admin_cannot_revoke_the_key_that_is_used(site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def yes(*_: object, **__: object) -> bool:
+        return True
+
+    monkeypatch.setattr(keys, "confirmed", yes)
+    boss, other = key_of(ledger, "admin"), key_of(ledger, "admin")
+
+    async def look() -> None:
+        with opened(site, boss) as client:
+            page = keys._Page(site, boss)
+            await page.build()
+            for each in (boss, other):
+                await page._revoke(ledger.registry.key(each.key_id))
+            assert any("must not be the one that asks" in str(message) for message in client.outbox.messages)
+
+    asyncio.run(look())
+    assert ledger.registry.key(boss.key_id).revoked_at is None
+    assert ledger.registry.key(other.key_id).revoked_at is not None

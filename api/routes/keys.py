@@ -6,14 +6,12 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
-from api import views
+from api import keyring, views
 from api.deps import Admin, DocumentDep, Service, ServiceDep, accepts
 from api.documents import Document
-from api.keyring import create_key as create_key_of
 from api.routes.common import NEEDS_BODY, answer, leads_to, problems, router
 from api.schemas.answers import CreatedKey, KeySummary, Page
 from api.schemas.requests import NewKey
-from evolve.exceptions import StateConflict
 
 routes = router("keys")
 
@@ -47,18 +45,13 @@ async def create_key(principal: Admin, parts: ServiceDep, document: DocumentDep)
 
 def _create(parts: Service, document: Document) -> views.View:
     body = document.read(NewKey)
-    record, token = create_key_of(parts.ledger.registry, body.name, body.scope)
+    record, token = keyring.create_key(parts.ledger.registry, body.name, body.scope)
     return views.key(record) | {"key": token}
 
 
 @routes.delete("/keys/{id}", status_code=204, responses=problems(404, 409))
 async def revoke_key(principal: Admin, parts: ServiceDep, key_id: _KeyId) -> Response:
     """Revoke a key; it opens nothing from now on. A key cannot revoke itself, so that one admin is left."""
-    if key_id == principal.key_id:
-        raise StateConflict(
-            f"key {key_id}: must not be the one that asks, but it is; use another admin's key, "
-            f"or `evolve key revoke {key_id}`"
-        )
-    await parts.threads.write(parts.ledger.registry.revoke_key, key_id)
+    await parts.threads.write(keyring.revoke_key, parts.ledger.registry, key_id, principal)
     parts.doorkeeper.forget()
     return Response(status_code=204)

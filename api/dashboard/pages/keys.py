@@ -125,8 +125,8 @@ class _Page:
             return
 
         async def act() -> str:
-            await require("admin")
-            await self._here.run(self._here.ledger.registry.revoke_key, record.id)
+            principal = await require("admin")
+            await self._here.run(keyring.revoke_key, self._here.ledger.registry, record.id, principal)
             self._here.service.doorkeeper.forget()
             return f"The key {record.name} is revoked"
 
