@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from api.dashboard.components import block, text
 from api.dashboard.following import Follower
 from api.dashboard.pages import keys
 from dashboard_pages import opened, site_of, words
+from evolve.exceptions import LedgerError
 from evolve.ledger import Ledger
 
 
@@ -83,3 +85,21 @@ def test_an_admin_cannot_revoke_the_key_that_is_used(site, ledger: Ledger, monke
     asyncio.run(look())
     assert ledger.registry.key(boss.key_id).revoked_at is None
     assert ledger.registry.key(other.key_id).revoked_at is not None
+
+
+def test_a_shared_answer_that_failed_is_asked_for_again(site) -> None:
+    asked = []
+
+    def answer() -> int:
+        asked.append(1)
+        if len(asked) == 1:
+            raise LedgerError("the database is away")
+        return 7
+
+    async def look() -> None:
+        for _ in range(3):
+            with pytest.raises(LedgerError) if not asked else nullcontext():
+                assert await site.shared("answer", 900, answer) == 7
+
+    asyncio.run(look())
+    assert len(asked) == 2

@@ -85,8 +85,14 @@ class Site:
                 del self._shared[old]
             answer = asyncio.ensure_future(self.run(function, *args, **keywords))
             self._shared[key] = (now + seconds, answer)
+            answer.add_done_callback(partial(self._forget_failure, key))
         # one who leaves does not take the answer away from the others
         return cast("T", await asyncio.shield(answer))
+
+    def _forget_failure(self, key: object, answer: asyncio.Future[Any]) -> None:
+        failed = answer.cancelled() or answer.exception() is not None
+        if failed and self._shared.get(key, (0.0, None))[1] is answer:
+            del self._shared[key]  # whoever asks next may have more luck
 
     @property
     def mlflow_pages(self) -> str:
