@@ -55,7 +55,7 @@ class Arrangement:
         checks: dict[str, threading.Thread] = {}
         while not self._healthy.issuperset(wanted):
             for name in wanted:
-                if name not in self.engine.containers and self._healthy.issuperset(self.waits_for(name)):
+                if name not in self.engine.containers and self._may_start(name):
                     self.start(name)
             for name, container in self.engine.containers.items():
                 if name in self._healthy or name not in self.services:
@@ -85,10 +85,10 @@ class Arrangement:
         except subprocess.TimeoutExpired:
             return False
 
-    def waits_for(self, name: str) -> set[str]:
+    def _may_start(self, name: str) -> bool:
+        reached = {"service_started": self.engine.containers.keys(), "service_healthy": self._healthy}
         conditions = self.services[name].get("depends_on", {})
-        assert {each["condition"] for each in conditions.values()} <= {"service_healthy"}
-        return set(conditions)
+        return all(other in reached[each["condition"]] for other, each in conditions.items())
 
     def start(self, name: str) -> Container:
         """A container of a service."""

@@ -190,8 +190,16 @@ def test_a_service_is_watched_and_comes_back(name: str) -> None:
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
     assert {"interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"])
-    for condition in service.get("depends_on", {}).values():
-        assert condition == {"condition": "service_healthy"}
+    for other, condition in service.get("depends_on", {}).items():
+        if (name, other) != ("evolve", "ray-worker"):
+            assert condition == {"condition": "service_healthy"}
+
+
+def test_the_service_is_stopped_before_all_that_its_drivers_need() -> None:
+    """`docker compose stop` goes from those that depend on others to those that nothing is needed by."""
+    assert set(SERVICES["evolve"]["depends_on"]) == set(SERVICES) - {"evolve"}
+    worker = SERVICES["evolve"]["depends_on"]["ray-worker"]
+    assert worker == {"condition": "service_started", "required": False}  # a machine may have none
 
 
 def test_what_is_kept_is_in_named_volumes_and_shared_where_it_must_be() -> None:
