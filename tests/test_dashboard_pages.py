@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from api.auth import Principal, make_key
 from api.dashboard import session
 from api.dashboard.components import block, text
 from api.dashboard.following import Follower
-from api.dashboard.pages import keys
+from api.dashboard.pages import downloads, keys, submit
 from dashboard_pages import opened, site_of, words
-from evolve.exceptions import LedgerError
+from evolve.exceptions import InputError, LedgerError
 from evolve.ledger import Ledger
+from sample_searches import search_record
 
 
 @pytest.fixture
@@ -103,3 +105,36 @@ def test_a_shared_answer_that_failed_is_asked_for_again(site) -> None:
 
     asyncio.run(look())
     assert len(asked) == 2
+
+
+def test_what_takes_long_keeps_no_thread_from_the_pages(
+    site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: dict[str, str] = {}
+
+    def noted(name: str, answer: object):
+        def function(*_: object, **__: object) -> object:
+            places[name] = threading.current_thread().name
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return function
+
+    monkeypatch.setattr(downloads.views, "report", noted("report", ""))
+    monkeypatch.setattr(downloads.service, "search", noted("search", search_record()))
+    monkeypatch.setattr("evolve.tracking.links.comparison", noted("mlflow", "#"))
+    refusal = InputError("no")
+    monkeypatch.setattr(submit.service, "check_document", noted("check", refusal))
+
+    async def look() -> None:
+        with opened(site) as client:
+            for read in (downloads.report, downloads.mlflow):
+                await read(client.request, "bottles")
+            form = submit._Form(site, [], "demo")
+            await form.build()
+            await site.shared_heavy("importance", 1.0, noted("importance", 1))
+
+    asyncio.run(look())
+    assert places["check"].startswith("api-judge")
+    assert {places[each] for each in ("report", "mlflow", "importance")} == {"api-heavy"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -78,12 +78,21 @@ class Site:
             args: Of the function.
             keywords: Of the function.
         """
+        return await self._once(key, seconds, partial(self.run, function, *args, **keywords))
+
+    async def shared_heavy(
+        self, key: object, seconds: float, function: Callable[P, T], *args: P.args, **keywords: P.kwargs
+    ) -> T:
+        """As `shared`, for what takes seconds, and is not to keep a thread from all other pages meanwhile."""
+        return await self._once(key, seconds, partial(self.service.threads.heavy, function, *args, **keywords))
+
+    async def _once(self, key: object, seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
         now = time.monotonic()
         until, answer = self._shared.get(key, (0.0, None))
         if answer is None or (answer.done() and now > until):
             for old in [old for old, (end, known) in self._shared.items() if known.done() and now > end]:
                 del self._shared[old]
-            answer = asyncio.ensure_future(self.run(function, *args, **keywords))
+            answer = asyncio.ensure_future(ask())
             self._shared[key] = (now + seconds, answer)
             answer.add_done_callback(partial(self._forget_failure, key))
         # one who leaves does not take the answer away from the others

@@ -57,7 +57,7 @@ async def report(request: Request, search_id: str) -> Response:
         content = views.report(ledger, search.id)
         return Response(content, 200, {"Content-Security-Policy": REPORT_POLICY}, "text/html; charset=utf-8")
 
-    return await _answered(request, search_id, read)
+    return await _answered(request, search_id, read, heavy=True)
 
 
 @app.get("/searches/{search_id}/mlflow", include_in_schema=False)
@@ -70,11 +70,16 @@ async def mlflow(request: Request, search_id: str) -> Response:
 
         return RedirectResponse(f"{here.mlflow_pages}/{comparison(here.settings.tracking_uri, search)}", 303)
 
-    return await _answered(request, search_id, find)
+    return await _answered(request, search_id, find, heavy=True)
 
 
-async def _answered(request: Request, search_id: str, read: Callable[[Ledger, SearchRecord], Response]) -> Response:
-    """What `read` makes of a search, for somebody who may see it; one line where it cannot be had."""
+async def _answered(
+    request: Request, search_id: str, read: Callable[[Ledger, SearchRecord], Response], *, heavy: bool = False
+) -> Response:
+    """What `read` makes of a search, for somebody who may see it; one line where it cannot be had.
+
+    What is `heavy` takes seconds, or waits for others, and does not do so in a thread that pages need.
+    """
     here = cast("Site", request.scope[SCOPE_KEY])
     if await here.run(principal_of, here, request) is None:
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
@@ -85,4 +90,4 @@ async def _answered(request: Request, search_id: str, read: Callable[[Ledger, Se
         except EvolveError as error:
             return PlainTextResponse(f"{error}\n", 404)
 
-    return await here.run(answer)
+    return await (here.service.threads.heavy(answer) if heavy else here.run(answer))

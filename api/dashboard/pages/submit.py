@@ -20,7 +20,7 @@ from api.dashboard.following import attempt, still_allowed
 from api.dashboard.frame import page, require
 from api.dashboard.sections.settings import worded
 from api.dashboard.site import Site, site
-from api.reach import DEMO
+from api.reach import DEMO, reach
 from api.schemas.submissions import Budget, Submission
 from api.service import Checked
 from evolve.exceptions import EvolveError, InputError
@@ -137,7 +137,7 @@ class _Form:
         try:
             if not await still_allowed("submit"):
                 return
-            checked = await self._here.run(
+            checked = await self._here.service.threads.judge(
                 service.check_document, self._here.ledger, self._here.settings, self._submission()
             )
             problem = ""
@@ -186,8 +186,9 @@ class _Form:
             principal = await require("submit")
             submission = self._submission()
             here = self._here
-            record, _ = await here.run(
-                service.submit_search, here.ledger, here.settings, submission, principal, self._idempotency
+            reached = await here.service.threads.judge(reach, here.ledger, submission)
+            record, _ = await here.service.threads.write(
+                service.enter_search, here.ledger, here.settings, submission, reached, principal, self._idempotency
             )
             here.supervisor.poke()
             ui.navigate.to(f"/searches/{record.id}")

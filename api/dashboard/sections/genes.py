@@ -84,7 +84,7 @@ class GenesSection(Section):
         self._judged = scored // step
         site = self.view.site
         key = ("importance", self.view.search_id, scored // step, step)
-        found = await site.shared(key, _REMEMBERED, importance, self._genes, snapshot.individuals)
+        found = await site.shared_heavy(key, _REMEMBERED, importance, self._genes, snapshot.individuals)
         self._show_importance(found)
 
     def _show_importance(self, found: Importance) -> None:
