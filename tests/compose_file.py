@@ -32,7 +32,16 @@ def load(path: Path, values: Mapping[str, str] | None = None) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     document: dict[str, Any] = _cleaned(yaml.load(path), values)
+    for service in document["services"].values():
+        if values is not None and "environment" in service:
+            service["environment"] = _passed_on(service["environment"], values)
     return document
+
+
+def _passed_on(environment: Mapping[str, str | None], values: Mapping[str, str]) -> dict[str, str]:
+    """What a container is given: a variable without a value is the one outside, if that is set."""
+    found = {name: values.get(name) if value is None else value for name, value in environment.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _cleaned(value: Any, values: Mapping[str, str] | None) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from api.options import Limits
 from compose_file import (
     PROGRAM_USER,
     dockerfile,
@@ -27,6 +28,7 @@ from compose_file import (
     secrets_wanted,
 )
 from containers import ROOT
+from evolve.settings import Settings
 
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDES = sorted((ROOT / "docker").glob("compose.*.yml"))
@@ -39,6 +41,8 @@ OPTIONAL = {
 }
 FILE = load(COMPOSE, SECRETS)
 SERVICES: dict[str, Any] = FILE["services"]
+LIMITS = {f"EVOLVE_{name}".upper() for name in {*Limits.model_fields, "min_free_gb"} - {"allowed_hosts"}}
+"""What `evolve serve` may be told beside what the file sets."""
 PROGRAMS = {name: service for name, service in SERVICES.items() if "build" in service}
 
 
@@ -118,7 +122,22 @@ def test_the_example_of_settings_lists_all_and_gives_no_secret_away() -> None:
     assert empty == set(SECRETS)
     shown = {line[1:].partition("=")[0] for line in lines if re.match(r"#[A-Z_]+=", line)}
     used = {name for path in (COMPOSE, *OVERRIDES) for name in re.findall(r"\$\{(\w+)", path.read_text())}
-    assert shown == used - empty
+    assert shown == (used | LIMITS | {"COMPOSE_FILE"}) - empty
+
+
+def test_the_limits_can_be_set_and_are_as_documented_unless_they_are() -> None:
+    assert not LIMITS & set(SERVICES["evolve"]["environment"])
+    set_to = load(COMPOSE, SECRETS | dict.fromkeys(LIMITS, "7"))["services"]["evolve"]["environment"]
+    assert {name: set_to.get(name) for name in LIMITS} == dict.fromkeys(LIMITS, "7")
+    defaults = Limits.model_fields | Settings.model_fields
+    for name, value in re.findall(r"(?m)^#(\w+)=(.*)", (ROOT / ".env.example").read_text()):
+        if name in LIMITS:
+            assert float(value) == defaults[name.removeprefix("EVOLVE_").lower()].default
+
+
+def test_data_sets_are_named_by_a_path_that_means_the_same_in_every_file() -> None:
+    shown = dict(re.findall(r"(?m)^#(\w+)=(.*)", (ROOT / ".env.example").read_text()))
+    assert shown["EVOLVE_DATASETS"].startswith("/")
 
 
 def test_make_env_makes_secrets_once(tmp_path: Path) -> None:
@@ -308,12 +327,20 @@ def test_variables_are_replaced_as_compose_does() -> None:
     assert interpolate("${B:-b}", {"B": "x"}) == "x"
 
 
+def test_every_command_of_the_guide_means_the_whole_deployment() -> None:
+    """One with `-f` and a later one without would take the deployment apart."""
+    for path in (ROOT / "docs/deploy.md", COMPOSE, *OVERRIDES):
+        assert not re.findall(r"docker compose[^\n`]* (?:-f|--file|--env-file)\b.*", path.read_text()), path.name
+
+
 def test_what_the_guide_names_is_there() -> None:
     guide = (ROOT / "docs/deploy.md").read_text()
     for path in set(re.findall(r"\bdocker/[\w.-]+", guide)):
         assert (ROOT / path).exists(), path
     for path in OVERRIDES:
         assert f"docker/{path.name}" in guide
+    for files_read in re.findall(r"COMPOSE_FILE=([^\s\"`]+)", guide):
+        assert all((ROOT / name).exists() for name in files_read.split(":")), files_read
     for name in SERVICES:
         assert f"| `{name}` |" in guide
     anchors = {
