@@ -138,3 +138,35 @@ def test_what_takes_long_keeps_no_thread_from_the_pages(
     asyncio.run(look())
     assert places["check"].startswith("api-judge")
     assert {places[each] for each in ("report", "mlflow", "importance")} == {"api-heavy"}
+
+
+def test_a_click_again_after_a_lost_answer_enters_nothing_twice(
+    site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter, troubles = submit.service.enter_search, [LedgerError("gone"), InputError("no"), RuntimeError("bug")]
+
+    def enter_and_fail(*args: object) -> object:
+        if isinstance(troubles[0], LedgerError):
+            enter(*args)
+        raise troubles.pop(0)
+
+    async def look() -> None:
+        with opened(site, key_of(ledger, "submit")):
+            form = submit._Form(site, [], "demo")
+            await form.build()
+            first = form._idempotency
+            monkeypatch.setattr(submit.service, "enter_search", enter_and_fail)
+            await form._enter()
+            assert form._idempotency == first
+            assert form._submit.enabled
+            monkeypatch.setattr(submit.service, "enter_search", enter)
+            await form._enter()
+            monkeypatch.setattr(submit.service, "enter_search", enter_and_fail)
+            await form._enter()
+            assert form._idempotency != first
+            with pytest.raises(RuntimeError):
+                await form._enter()
+            assert form._submit.enabled
+
+    asyncio.run(look())
+    assert len(ledger.searches()) == 1

@@ -182,22 +182,31 @@ class _Form:
                     text("code", str(rule))
 
     async def _enter(self) -> None:
-        async def act() -> str:
-            principal = await require("submit")
+        self._submit.disable()
+        entered = False
+        try:
+            entered = await attempt(self._submitted)
+        finally:
+            if not entered:  # otherwise the browser is on its way to the search
+                self._submit.enable()
+
+    async def _submitted(self) -> str:
+        principal = await require("submit")
+        here = self._here
+        try:
             submission = self._submission()
-            here = self._here
             reached = await here.service.threads.judge(reach, here.ledger, submission)
             record, _ = await here.service.threads.write(
                 service.enter_search, here.ledger, here.settings, submission, reached, principal, self._idempotency
             )
-            here.supervisor.poke()
-            ui.navigate.to(f"/searches/{record.id}")
-            return f"Search {record.id} is in the queue"
-
-        self._submit.disable()
-        if not await attempt(act):
-            self._idempotency = secrets.token_hex(16)  # whatever is sent next is another submission
-            self._submit.enable()
+        except InputError:
+            # nothing was entered, and what is sent next is another submission; after any other error the search may
+            # be in the queue all the same, and the next click is to find it
+            self._idempotency = secrets.token_hex(16)
+            raise
+        here.supervisor.poke()
+        ui.navigate.to(f"/searches/{record.id}")
+        return f"Search {record.id} is in the queue"
 
 
 def _field(element: Any) -> Any:
