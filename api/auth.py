@@ -34,7 +34,7 @@ class Keys(Protocol):
         ...
 
     def has_keys(self) -> bool:
-        """Whether there is a key that is not revoked."""
+        """Whether there is a key, revoked or not."""
         ...
 
     def touch_key(self, key_id: str) -> None:

@@ -63,8 +63,13 @@ def revoke(
     from evolve.settings import Settings
 
     with Ledger(Settings().ledger_url) as ledger:
-        ledger.registry.revoke_key(key)
+        registry = ledger.registry
+        registry.revoke_key(key)
+        living = [each for each in registry.keys() if each.revoked_at is None]  # noqa: SIM118 - no mapping
     typer.echo(f"key {key} opens nothing any more")
+    if not any("admin" in each.scopes for each in living):
+        what = "no admin's key" if living else "no key at all"
+        typer.echo(f"{what} is left; make one with: evolve key create NAME --scope admin", err=True)
 
 
 def _table(keys: list[KeyRecord]) -> object:
