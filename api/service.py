@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,9 @@ from api.auth import Principal
 from api.reach import DEMO, Reached, reach
 from api.schemas.submissions import Submission, is_identifier
 from evolve.environment import describe_environment
-from evolve.exceptions import DataError, Forbidden, InputError, SearchNotFound, StateConflict
-from evolve.ledger import Ledger, Request, SearchRecord
-from evolve.searches import is_driven
+from evolve.exceptions import DataError, Forbidden, InputError, LeaseHeld, SearchNotFound, StateConflict
+from evolve.ledger import Ledger, Request, SearchRecord, SearchState
+from evolve.searches import cancel_idle, is_driven
 from evolve.space import SearchSpace
 from evolve.space.validation import show
 from evolve.trial import Json
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_WARNINGS = 20
+TRASH = ".trash-"
+"""How the folder of a search that was deleted is called until it is gone."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +163,19 @@ def pause(ledger: Ledger, search_id: str, principal: Principal | None = None) ->
 
 
 def cancel(ledger: Ledger, search_id: str, principal: Principal | None = None) -> SearchRecord:
-    """Ask for a search to end for good.
+    """Ask for a search to end for good; one that has no driver, and is to get none, ends at once.
 
     Raises:
         SearchNotFound: There is none of this id.
         StateConflict: It is over.
         Forbidden: It belongs to somebody else.
     """
-    return _ask(ledger, search_id, Request.CANCEL, principal)
+    record = _ask(ledger, search_id, Request.CANCEL, principal)
+    if is_driven(record) or (record.managed and record.state is not SearchState.FAILED):
+        return record
+    with suppress(LeaseHeld):  # by a driver that heard of it
+        cancel_idle(ledger, record)
+    return search(ledger, record.id)
 
 
 def resume(ledger: Ledger, search_id: str, principal: Principal | None = None) -> SearchRecord:
@@ -217,10 +225,18 @@ def delete(ledger: Ledger, search_id: str, principal: Principal | None = None) -
     record = _changeable(ledger, search_id, principal)
     ledger.delete_search(record.id)
     directory = Path(record.directory)
-    if (
-        directory.name == record.id and directory.parent.name == "searches"
-    ):  # as every search's own folder is called
-        shutil.rmtree(directory, ignore_errors=True)
+    if directory.name != record.id or directory.parent.name != "searches":  # as every search's own folder is called
+        return
+    doomed = directory.with_name(f"{TRASH}{record.id}")
+    with suppress(OSError):  # there may be none
+        directory.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def empty_trash(settings: Settings) -> None:
+    """Remove folders of deleted searches that a service which ended meanwhile has left."""
+    for doomed in (settings.home / "searches").glob(f"{TRASH}*"):
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _ask(ledger: Ledger, search_id: str, request: Request, principal: Principal | None) -> SearchRecord:

@@ -10,6 +10,7 @@
     │   └── IdempotencyConflict a key of a submission that was used for another one
     ├── Forbidden               whoever asks may not do this
     ├── LedgerError             the record of searches
+    │   ├── LedgerAway          the database cannot be reached now, or lets nobody in
     │   ├── NotFound            (also an InputError) no such key, data set, webhook
     │   │   └── SearchNotFound  no such search
     │   ├── LeaseHeld           another driver runs this search
@@ -60,6 +61,10 @@ class IdempotencyConflict(InputError):
 
 class LedgerError(EvolveError):
     """The ledger cannot do what was asked."""
+
+
+class LedgerAway(LedgerError):
+    """The database does not answer, or has no connection or no turn to write for us; it may soon."""
 
 
 class NotFound(LedgerError, InputError):

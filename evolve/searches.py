@@ -10,6 +10,7 @@ from evolve.exceptions import InputError
 from evolve.ledger import IndividualRecord, Ledger, SearchRecord, SearchState
 from evolve.ledger.owner import is_dead
 from evolve.observers import Observer
+from evolve.retention import WeightShelf
 from evolve.settings import Settings
 from evolve.space import SearchSpace, load_space
 from evolve.trial import Json
@@ -80,6 +81,23 @@ class Search:
 def is_driven(search: SearchRecord) -> bool:
     """Whether a living driver is at work on a search."""
     return search.leased and search.owner is not None and not is_dead(search.owner)
+
+
+def cancel_idle(ledger: Ledger, search: SearchRecord) -> None:
+    """End a search that nobody drives for good, and make room on the disk as its driver would have.
+
+    Raises:
+        LeaseHeld: it has a driver after all.
+    """
+    ledger.end_idle(search.id, SearchState.CANCELLED, "cancelled on request")
+    shelf = WeightShelf(Path(search.directory))
+    for record in ledger.history(search.id):
+        if record.reused_from is None:
+            shelf.offer(record.number, record.fitness)
+    for record in ledger.individuals(search.id):
+        if record.told is None:
+            shelf.offer(record.number, None)
+    shelf.clear()
 
 
 def unfinished(ledger: Ledger, name: str | None = None) -> list[SearchRecord]:

@@ -16,6 +16,7 @@ from api_helpers import Api, add_key, line_of, make_app, opened
 from dataset_factory import write_dataset
 from evolve.exceptions import StateConflict
 from evolve.ledger import IndividualRecord, Ledger, Request, SearchRecord, SearchState
+from evolve.settings import Settings
 from evolve.trial import EpochReport, Failure, FailureKind, TrialState
 from evolve.yaml_io import parse_yaml
 from ledger_fixtures import METRIC, attempt_of, begin, create, live, newborn, report, result
@@ -232,6 +233,16 @@ def test_a_search_from_a_command_line_goes_on_there(quick: tuple[Api, Ledger]) -
     assert api.post(f"/searches/{search_id}/pause").json()["request"] == "pause"
 
 
+def test_a_search_that_nobody_will_drive_is_cancelled_at_once(served: tuple[Api, Ledger]) -> None:
+    api, ledger = served
+    failed, mine = str(submit(api)["id"]), create(ledger).id
+    ledger.acquire(failed).release(SearchState.FAILED, "five equal errors in a row")
+    ledger.acquire(mine).release(SearchState.INTERRUPTED, "by a signal")
+    for search_id in (failed, mine):
+        answer = api.post(f"/searches/{search_id}/cancel").json()
+        assert (answer["state"], answer["reason"]) == ("cancelled", "cancelled on request")
+
+
 def test_a_driven_search_is_asked_and_not_deleted(served: tuple[Api, Ledger]) -> None:
     api, ledger = served
     search_id = str(submit(api)["id"])
@@ -261,6 +272,9 @@ def test_what_is_deleted_takes_its_files_along_and_no_others(quick: tuple[Api, L
     assert not directory.exists()
     assert (directory.parent / "other").is_dir()
     assert tmp_path.is_dir()
+    (directory.parent / f"{service.TRASH}abc" / "trials").mkdir(parents=True)
+    service.empty_trash(Settings(home=directory.parent.parent))
+    assert [each.name for each in directory.parent.iterdir()] == ["other"]
     line_of(api.delete(f"/searches/{search_id}"), 404)
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, func, select, update
 
 from evolve.exceptions import LeaseHeld, LeaseLost, SearchNotFound
-from evolve.ledger import EventKind, Ledger, SearchState, Standing
+from evolve.ledger import EventKind, Ledger, SearchState, Standing, managing
 from evolve.ledger.models import searches
 from evolve.ledger.owner import is_dead, this_process
-from ledger_fixtures import assert_consistent, begin, create, live, newborn
+from evolve.trial import TrialState
+from ledger_fixtures import assert_consistent, begin, create, live, newborn, report
 
 FIXTURES = str(Path(__file__).with_name("ledger_fixtures.py"))
 
@@ -231,3 +232,99 @@ def test_writes_wait_for_a_takeover_under_way(ledger: Ledger) -> None:
     writer.join(30)
     assert len(outcome) == 1
     assert ledger.individuals(search_id) == []
+
+
+def test_a_search_without_a_driver_ends_in_one_transaction(ledger: Ledger) -> None:
+    search_id = create(ledger).id
+    lease = ledger.acquire(search_id)
+    with lease.transaction() as writing:
+        live(writing, search_id, 0)
+        begin(writing, search_id, 1)
+        writing.reported(1, 1, report(1))
+    with pytest.raises(LeaseHeld):
+        ledger.end_idle(search_id, SearchState.CANCELLED, "enough")
+    lease.release(SearchState.INTERRUPTED)
+    ledger.end_idle(search_id, SearchState.FAILED, "died too often")
+    search = ledger.search(search_id)
+    assert (search.state, search.reason, search.owner, search.leased) == (
+        SearchState.FAILED, "died too often", None, False,
+    )  # fmt: skip
+    assert ledger.individuals(search_id)[1].state is TrialState.INTERRUPTED
+    assert_consistent(ledger, search_id)
+    kinds = [each.kind for each in ledger.events(search_id)]
+    assert kinds[-2:] == [EventKind.TRIAL_INTERRUPTED, EventKind.SEARCH_FINISHED]
+    with pytest.raises(LeaseLost), lease.transaction():
+        pass
+
+
+def test_trials_of_a_cancelled_search_run_no_longer(ledger: Ledger) -> None:
+    search_id = create(ledger).id
+    lease = ledger.acquire(search_id)
+    with lease.transaction() as writing:
+        begin(writing, search_id, 0)
+    lease.release(SearchState.INTERRUPTED)
+    ledger.end_idle(search_id, SearchState.CANCELLED, "enough")
+    assert ledger.individuals(search_id)[0].state is TrialState.STOPPED
+    assert [each.state for each in ledger.evaluations(search_id)] == [TrialState.STOPPED]
+    assert ledger.search(search_id).finished_at is not None
+
+
+def test_a_large_search_is_deleted_in_parts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_id, other = create(ledger).id, create(ledger).id
+    for each in (search_id, other):
+        lease = ledger.acquire(each)
+        with lease.transaction() as writing:
+            for number in range(7):
+                live(writing, each, number)
+        lease.release(SearchState.INTERRUPTED)
+    parts = tuple((column, 3) for column, _ in managing._LARGE)
+    monkeypatch.setattr(managing, "_LARGE", parts)
+    transactions = _count_commits(ledger)
+    ledger.delete_search(search_id)
+    assert len(transactions) > 3 * len(parts)
+    with pytest.raises(SearchNotFound):
+        ledger.search(search_id)
+    assert [each.id for each in ledger.searches()] == [other]
+    assert_consistent(ledger, other)
+
+
+def test_a_deletion_that_was_broken_off_is_completed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_id = create(ledger).id
+    lease = ledger.acquire(search_id)
+    with lease.transaction() as writing:
+        live(writing, search_id, 0)
+    lease.release(SearchState.INTERRUPTED)
+
+    def fail(*_: object) -> None:
+        raise OSError("a power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(managing, "_delete_in_parts", fail)
+        with pytest.raises(OSError, match="power cut"):
+            ledger.delete_search(search_id)
+    assert ledger.search(search_id).state is SearchState.CANCELLED  # nobody goes on with half of it
+    ledger.delete_search(search_id)
+    assert ledger.searches() == []
+
+
+def _count_commits(ledger: Ledger) -> list[None]:
+    commits: list[None] = []
+    event.listen(ledger._database.engine, "commit", lambda _: commits.append(None))
+    return commits
+
+
+def test_only_one_service_drives_a_ledger(ledger: Ledger, ledger_url: str) -> None:
+    with Ledger(ledger_url) as second:
+        with ledger.alone() as first_answer, second.alone() as second_answer:
+            assert (first_answer, second_answer) == (True, False)
+        with second.alone() as answer:
+            assert answer
+
+
+def test_a_page_and_its_count_are_of_one_moment(ledger: Ledger) -> None:
+    create(ledger)
+    count = select(func.count()).select_from(searches)
+    with ledger._database.reading() as connection:
+        before = connection.scalar(count)
+        create(ledger)
+        assert connection.scalar(count) == before == 1

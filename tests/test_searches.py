@@ -13,10 +13,12 @@ from evolve.compose import Prepared, RunOptions, create_search, drive, prepare_a
 from evolve.delivery import deliver_missed
 from evolve.exceptions import DataError
 from evolve.ledger import Ledger, SearchState
-from evolve.searches import is_driven, unfinished
+from evolve.searches import cancel_idle, is_driven, unfinished
 from evolve.settings import Settings
 from evolve.space import SearchSpace
+from evolve.specs import trial_directory
 from evolve.yaml_io import dump_yaml
+from ledger_fixtures import begin, live
 from search_helpers import create
 from spaces import OBJECTIVE, document, space
 
@@ -147,3 +149,20 @@ def test_a_search_is_not_called_just_anything(tmp_path: Path, name: str) -> None
 def test_shipped_spaces_load_by_name() -> None:
     for size in "nsmlx":
         assert load_space(f"yolo12{size}.yaml").model == f"yolo12{size}"
+
+
+def test_a_search_that_is_cancelled_without_a_driver_keeps_what_is_worth_it(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        search = create(ledger, space(), tmp_path)
+        lease = ledger.acquire(search.id)
+        with lease.transaction() as writing:
+            for number in range(8):
+                live(writing, search.id, number, fitness=number / 10)
+            begin(writing, search.id, 8)
+        lease.release(SearchState.INTERRUPTED)
+        folders = [trial_directory(Path(search.directory), number) for number in range(9)]
+        for folder in folders:
+            Path(folder).mkdir(parents=True)
+        cancel_idle(ledger, ledger.search(search.id))
+        assert [number for number, folder in enumerate(folders) if Path(folder).exists()] == [0, 3, 4, 5, 6, 7]
+        assert ledger.search(search.id).state is SearchState.CANCELLED

@@ -139,8 +139,8 @@ def cancel(
     if server is not None:
         cancel_on(server, key, search)
         return
-    from evolve.ledger import Ledger, Request, SearchState
-    from evolve.searches import is_driven
+    from evolve.ledger import Ledger, Request
+    from evolve.searches import cancel_idle, is_driven
     from evolve.settings import Settings
 
     with Ledger(Settings().ledger_url) as ledger:
@@ -153,7 +153,7 @@ def cancel(
                 f"search {record.id}: its driver was asked to stop; `evolve show {record.id}` tells when it has"
             )
             return
-        ledger.acquire(record.id).release(SearchState.CANCELLED, "cancelled on request")
+        cancel_idle(ledger, record)
         typer.echo(f"search {record.id}: cancelled")
 
 

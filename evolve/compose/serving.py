@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def serve(settings: Settings, options: ServiceOptions, greet: Callable[[Opened],
     Raises:
         InputError: if it cannot be done like this, in one line.
     """
-    with _alone(settings), Ledger(settings.ledger_url) as ledger:
+    with _alone_at_home(settings), Ledger(settings.ledger_url) as ledger, _alone_on(ledger):
         has_keys = ledger.registry.has_keys()
         check_host(options.host, has_keys=has_keys)
         sockets = listen(options.host, options.port)
@@ -69,6 +70,7 @@ def serve(settings: Settings, options: ServiceOptions, greet: Callable[[Opened],
         with noted(settings, url), _beside(settings, options) as ui:
             from api.app import create_app  # takes seconds, which a refusal need not wait for
             from api.dashboard import mount
+            from api.service import empty_trash
 
             supervisor = Supervisor(ledger, settings, options)
             app = create_app(ledger, settings, supervisor, options=options)
@@ -76,6 +78,7 @@ def serve(settings: Settings, options: ServiceOptions, greet: Callable[[Opened],
 
             def started() -> None:
                 supervisor.start()
+                threading.Thread(target=empty_trash, args=(settings,), name="trash", daemon=True).start()
                 greet(Opened(url, options, settings, has_keys, supervisor.snapshot()))
 
             def leave() -> None:
@@ -90,8 +93,20 @@ def serve(settings: Settings, options: ServiceOptions, greet: Callable[[Opened],
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """No second service on the same home: two supervisors would start everything twice."""
+def _alone_on(ledger: Ledger) -> Iterator[None]:
+    """No second service on the same ledger, wherever its home is."""
+    with ledger.alone() as alone:
+        if not alone:
+            raise InputError(
+                "EVOLVE_DATABASE_URL: a ledger must be served once, but another service, with another EVOLVE_HOME "
+                "or on another machine, serves this one; use that one, or end it there with `evolve serve --stop`"
+            )
+        yield
+
+
+@contextmanager
+def _alone_at_home(settings: Settings) -> Iterator[None]:
+    """No second service on the same home."""
     settings.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.home / LOCK)
     try:

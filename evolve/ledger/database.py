@@ -13,9 +13,10 @@ from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from evolve.exceptions import LedgerError
+from evolve.exceptions import LedgerAway, LedgerError
 from evolve.ledger.dialect import decode_json, encode_json
 from evolve.ledger.schema import migrate
 
@@ -25,6 +26,7 @@ LOCK_SECONDS = 20
 _CONNECT_SECONDS = 10
 _POOL = 20  # connections that are kept once they were needed; a service reads and writes from many threads
 _WRITES = "evolve_writes"
+_AWAY = (OperationalError, InterfaceError, NoConnection)
 _REMEDY = "see EVOLVE_DATABASE_URL"
 _abandoned: list[object] = []  # connections of the parent of a fork: closing them here would end the parent's
 
@@ -38,6 +40,9 @@ class Database:
         self.engine = _create_engine(parsed)
         self._turns = (os.getpid(), Lock())
         self._writer = self.engine.execution_options(**{_WRITES: True})
+        self._reader = self.engine
+        if self.engine.dialect.name == "postgresql":  # where every statement sees a state of its own otherwise
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ")
         try:
             with self._one_line_errors():
                 if parsed.get_backend_name() == "sqlite":
@@ -50,7 +55,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and never waits for a writer."""
-        with self._one_line_errors(), self.engine.begin() as connection:
+        with self._one_line_errors(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -89,7 +94,8 @@ class Database:
             yield
         except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise LedgerError(f"ledger {self.url}: {cause[:300]}; {_REMEDY}") from error
+            kind = LedgerAway if isinstance(error, _AWAY) else LedgerError
+            raise kind(f"ledger {self.url}: {cause[:300]}; {_REMEDY}") from error
 
 
 def _parse(url: str) -> URL:

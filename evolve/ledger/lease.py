@@ -82,11 +82,15 @@ class Lease:
         Raises:
             LeaseLost: Another driver has taken over; nothing is written.
         """
-        with self._database.writing() as connection:
-            totals = dict(self._hold(connection, _BEGIN, b_ttl=self._ttl))
-            transaction = Transaction(connection, self.search_id, totals, totals.pop("at"))
+        with self._database.writing() as connection, self._writes(connection) as transaction:
             yield transaction
-            transaction.flush()
+
+    @contextmanager
+    def _writes(self, connection: Connection) -> Iterator[Transaction]:
+        totals = dict(self._hold(connection, _BEGIN, b_ttl=self._ttl))
+        transaction = Transaction(connection, self.search_id, totals, totals.pop("at"))
+        yield transaction
+        transaction.flush()
 
     def release(self, state: SearchState, reason: str = "") -> None:
         """Leave the search in `state` and let the next driver in; does nothing when the lease is lost.
@@ -94,20 +98,22 @@ class Lease:
         The time of finishing is set unless the search is merely interrupted; what was asked of the driver is
         forgotten once the search is over.
         """
+        try:
+            with self._database.writing() as connection:
+                self._let_go(connection, state, reason)
+        except LeaseLost:
+            return
+
+    def _let_go(self, connection: Connection, state: SearchState, reason: str) -> None:
         values: dict[str, Any] = {"state": state, "reason": reason}
         if state.is_over:
             values["request"] = None
         if state is not SearchState.INTERRUPTED:
             values["finished_at"] = DatabaseTime()
-        try:
-            with self._database.writing() as connection:
-                row = self._hold(connection, _LET_GO.values(**values).returning(*_EVENT))
-                data = {"state": state, "reason": reason}
-                kind = EventKind.SEARCH_FINISHED
-                event = event_row(self.search_id, row["last_event"], kind, row["at"], data=data)
-                connection.execute(insert(events), event)
-        except LeaseLost:
-            return
+        row = self._hold(connection, _LET_GO.values(**values).returning(*_EVENT))
+        data = {"state": state, "reason": reason}
+        event = event_row(self.search_id, row["last_event"], EventKind.SEARCH_FINISHED, row["at"], data=data)
+        connection.execute(insert(events), event)
 
     def _hold(self, connection: Connection, change: ReturningUpdate[Any], **parameters: float) -> RowMapping:
         """Make a change that only the holder of the newest token may make."""
@@ -138,6 +144,22 @@ def acquire(database: Database, search_id: str, ttl: float) -> Lease:
             )
         )
     return Lease(database, search_id, token, ttl)
+
+
+def end_idle(database: Database, search_id: str, state: SearchState, reason: str) -> None:
+    """End a search that nobody drives, in one transaction: whoever asks for it never becomes its driver.
+
+    Trials that its last driver left unfinished end with it.
+
+    Raises:
+        SearchNotFound: There is no search of this id.
+        LeaseHeld: Its driver is alive, as far as can be known.
+    """
+    with database.writing() as connection:
+        lease = Lease(database, search_id, lock_idle(connection, search_id), ttl=0.0)
+        with lease._writes(connection) as transaction:
+            transaction.end_open_trials(resumable=not state.is_over)
+        lease._let_go(connection, state, reason)
 
 
 def lock_idle(connection: Connection, search_id: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +13,13 @@ from evolve.exceptions import SearchNotFound
 from evolve.ledger.creation import enter_search, new_id
 from evolve.ledger.database import Database
 from evolve.ledger.dialect import PlainName, upsert
-from evolve.ledger.lease import Lease, acquire
+from evolve.ledger.lease import Lease, acquire, end_idle
 from evolve.ledger.managing import delete_search, requeue
 from evolve.ledger.models import cursors, searches
 from evolve.ledger.reading import Readable
-from evolve.ledger.records import Request, SearchRecord
+from evolve.ledger.records import Request, SearchRecord, SearchState
 from evolve.ledger.registry import Registry
+from evolve.ledger.sole import alone
 from evolve.trial import Json
 
 
@@ -54,6 +56,10 @@ class Ledger(Readable):
     def registry(self) -> Registry:
         """Keys, data sets, submissions and webhooks of a service."""
         return Registry(self._database)
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """A context in which no other service drives searches of this ledger; it says whether that is so."""
+        return alone(self._database)
 
     def advance(self, observer: str, search_id: str, sequence: int) -> None:
         """Note that `observer` has handled everything up to `sequence`; a cursor never goes back.
@@ -144,15 +150,26 @@ class Ledger(Readable):
         with self._database.writing() as connection:
             requeue(connection, search_id, reason)
 
-    def delete_search(self, search_id: str) -> None:
-        """Forget a search, and all that belongs to it; its files are left alone.
+    def end_idle(self, search_id: str, state: SearchState, reason: str) -> None:
+        """End a search that nobody drives; trials that its last driver left unfinished end with it.
 
         Raises:
             SearchNotFound: There is no search of this id.
             LeaseHeld: A driver is at work on it.
         """
-        with self._database.writing() as connection:
-            delete_search(connection, search_id)
+        end_idle(self._database, search_id, state, reason)
+
+    def delete_search(self, search_id: str) -> None:
+        """Forget a search, and all that belongs to it; its files are left alone.
+
+        A large search takes many short transactions, between which others write. If this is broken off in the
+        midst, the search is over and some of it is gone; a second call deletes the rest.
+
+        Raises:
+            SearchNotFound: There is no search of this id.
+            LeaseHeld: A driver is at work on it.
+        """
+        delete_search(self._database, search_id)
 
     def _change(self, search_id: str, **values: object) -> None:
         with self._database.writing() as connection:

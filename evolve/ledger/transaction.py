@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from evolve.ledger.dialect import upsert
 from evolve.ledger.models import epochs, evaluations, individuals, searches
 from evolve.ledger.records import EventKind, IndividualRecord, SearchState
-from evolve.ledger.writing import VERDICT, RowWriter, floats
+from evolve.ledger.writing import UNFINISHED, VERDICT, RowWriter, floats
 from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
 
 
@@ -201,6 +201,21 @@ class Transaction(RowWriter):
         spent = self._spent(individual, attempt, gpus, until_now=False)
         self._finish(individual, attempt, TrialState.INTERRUPTED, **spent)
         self._append(EventKind.TRIAL_INTERRUPTED, individual, attempt=attempt)
+
+    def end_open_trials(self, *, resumable: bool) -> None:
+        """End the attempts that a driver who is gone has left; `resumable` if another driver may go on."""
+        query = select(evaluations.c.individual, evaluations.c.attempt).where(
+            evaluations.c.search_id == self._search_id,
+            evaluations.c.state.in_(UNFINISHED),
+        )
+        # nobody here knows the share of a GPU that they held: that of the trials before is taken
+        seconds = self._totals["trial_seconds"]
+        gpus = self._totals["gpu_seconds"] / seconds if seconds else 0.0
+        state = TrialState.INTERRUPTED if resumable else TrialState.STOPPED
+        kind = EventKind.TRIAL_INTERRUPTED if resumable else EventKind.TRIAL_STOPPED
+        for individual, attempt in self._connection.execute(query).all():
+            self._finish(individual, attempt, state, **self._spent(individual, attempt, gpus, until_now=False))
+            self._append(kind, individual, attempt=attempt)
 
     def evaluated(
         self,

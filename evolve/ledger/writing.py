@@ -30,7 +30,7 @@ RUNNING_TOTALS = (
 )
 """Columns of the search row that a transaction reads at its beginning and writes back at its end."""
 
-_UNFINISHED = [str(state) for state in TrialState if not state.is_finished]
+UNFINISHED = [str(state) for state in TrialState if not state.is_finished]
 
 # Built once: SQLAlchemy compiles them at their first use. Parameters that name a column become its new value.
 _WRITE_TOTALS = update(searches).where(searches.c.id == bindparam("b_search"))
@@ -43,7 +43,7 @@ _THIS_EVALUATION = and_(
     evaluations.c.individual == bindparam("b_individual"),
     evaluations.c.attempt == bindparam("b_attempt"),
 )
-_CHANGE_EVALUATION = update(evaluations).where(_THIS_EVALUATION, evaluations.c.state.in_(_UNFINISHED))
+_CHANGE_EVALUATION = update(evaluations).where(_THIS_EVALUATION, evaluations.c.state.in_(UNFINISHED))
 _PROGRESS = (
     select(evaluations.c.started_at, func.max(epochs.c.epoch), func.max(epochs.c.seconds))
     .select_from(outerjoin(evaluations, epochs))
