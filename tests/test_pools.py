@@ -92,6 +92,16 @@ def test_who_inherits_the_lock_keeps_the_pool(file: Path) -> None:
     pool.close(for_good=True)
 
 
+def test_a_pool_that_an_unseen_driver_holds_is_not_ended(file: Path) -> None:
+    pool = local_pool(file)
+    wait_for(lambda: pool.is_ready)
+    with pool.held():
+        pool.close(for_good=True)
+        assert read_pool(file) is not None
+    pool.close(for_good=True)
+    wait_for(lambda: read_pool(file) is None)
+
+
 def test_a_pool_that_does_not_start_is_tried_again_after_a_pause(
     file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

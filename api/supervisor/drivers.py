@@ -126,7 +126,7 @@ class Launcher:
     def exit_code(self, driver: Driver) -> int | None:
         """How a driver ended; None if it lives or was started by somebody else."""
         child = self._children.get(driver.pid or 0)
-        return None if child is None else child.returncode
+        return None if child is None else child.poll()
 
     def reap(self) -> None:
         """Look which children have ended; to be called before the ledger is asked about their searches."""
@@ -137,7 +137,8 @@ class Launcher:
 
     def let_go(self) -> None:
         """Leave the drivers to themselves."""
-        _left.extend(self._children.values())
+        for child in self._children.values():
+            abandon(child)
         self._children.clear()
 
     def _environment(self) -> dict[str, str]:
@@ -150,13 +151,15 @@ class Launcher:
         }
 
 
-_left: list[subprocess.Popen[bytes]] = []
-"""Children that outlive us on purpose; forgetting them would be taken for an oversight."""
+def abandon(child: subprocess.Popen[bytes]) -> None:
+    """Let a child outlive us on purpose; to forget one that seems to run would be taken for an oversight."""
+    if child.poll() is None:
+        child.returncode = 0
 
 
 def kill(driver: Driver) -> None:
     """Kill a driver; nothing that is finished is lost by that."""
-    if driver.pid is None:
+    if driver.pid is None or driver.pid == os.getpid():
         return
     with suppress(psutil.NoSuchProcess):
         psutil.Process(driver.pid).kill()

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
+from api.supervisor.drivers import abandon
 from api.supervisor.ending import end
 from api.supervisor.tail import last_line
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 60.0
 END_SECONDS = 10.0
 LARGEST_LOG_BYTES = 2**20
+_LOOKS, _LOOK_SECONDS = 5, 0.05
 FOREIGN = ("RAY_AUTH_", "RAY_ADDRESS")
 """Variables that are about another Ray than ours."""
 
@@ -165,12 +167,26 @@ class LocalPool:
 
     def close(self, *, for_good: bool) -> None:
         """Leave it to the drivers that use it; without any, tell it to end."""
-        if for_good and (found := read_pool(self._file)) is not None:
-            os.kill(int(found["pid"]), signal.SIGTERM)
-        if self._starting is not None:
-            if for_good:
+        if for_good and self._is_free():
+            if (found := read_pool(self._file)) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(int(found["pid"]), signal.SIGTERM)
+            if self._starting is not None:
                 self._starting.terminate()
-            _left.append(self._starting)
+        if self._starting is not None:
+            abandon(self._starting)
+
+    def _is_free(self) -> bool:
+        """Whether no driver holds it, one of a service before us that we have not seen yet included."""
+        if not self._file.parent.exists():
+            return True
+        with open(self._file.with_suffix(".lock"), "ab") as lock:
+            for _ in range(_LOOKS):  # the pool itself looks now and then, for a moment
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                time.sleep(_LOOK_SECONDS)
+        return False
 
     def _start(self) -> None:
         if self._starting is not None:
@@ -195,10 +211,6 @@ class LocalPool:
                 env={**kept, "RAY_AUTH_MODE": "token"},
                 start_new_session=True,
             )
-
-
-_left: list[subprocess.Popen[bytes]] = []
-"""Children that outlive us on purpose; forgetting them would be taken for an oversight."""
 
 
 def read_pool(file: Path) -> Mapping[str, Any] | None:

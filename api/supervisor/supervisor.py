@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from api.options import ServiceOptions
@@ -19,6 +20,7 @@ from api.supervisor.troubles import Patience, Troubles, ended_in_order, last_wor
 from evolve.exceptions import EvolveError, LeaseHeld, NotFound
 from evolve.ledger import Ledger, Request, SearchRecord, SearchState
 from evolve.ledger.owner import is_dead, local_pid
+from evolve.searches import cancel_idle
 from evolve.settings import Settings
 from evolve.trial import Json
 
@@ -187,7 +189,10 @@ class Supervisor:
     def _end(self, search: SearchRecord, state: SearchState, reason: str) -> SearchRecord | None:
         """End a search that has no driver; returns it if it has one after all."""
         try:
-            self._ledger.acquire(search.id).release(state, reason)
+            if state is SearchState.CANCELLED:
+                cancel_idle(self._ledger, search)
+            else:
+                self._ledger.end_idle(search.id, state, reason)
         except LeaseHeld:
             return search
         except NotFound:
@@ -207,13 +212,17 @@ class Supervisor:
     def _most(self, search_id: str) -> int:
         """Workers that a search can make use of."""
         if search_id not in self._populations:
-            self._populations[search_id] = _population(self._ledger.search(search_id).document)
+            try:
+                self._populations[search_id] = _population(self._ledger.search(search_id).document)
+            except NotFound:  # deleted just now
+                return 1
         return max(1, min(self._populations[search_id], self._pool.slots_of_a_search))
 
     def _allot(self, search: SearchRecord, workers: int) -> None:
         wanted = workers if workers or search.id in self._drivers else None
         if search.allotment != wanted:
-            self._ledger.allot(search.id, wanted)
+            with suppress(NotFound):  # deleted just now; the others get theirs all the same
+                self._ledger.allot(search.id, wanted)
 
     # drivers
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evolve.settings import Settings
 
 HELD_CODE = 75
-"""The exit code of a driver that found another one at work."""
+"""The exit code of a driver that found another one at work, before or after it began."""
 
 
 class PoolKind(StrEnum):
@@ -135,7 +135,7 @@ def drive(
     from evolve.cli.run import INTERRUPTED_CODE
     from evolve.compose import RunOptions
     from evolve.compose.managed import drive_managed
-    from evolve.exceptions import LeaseHeld
+    from evolve.exceptions import LeaseHeld, LeaseLost, LedgerAway, PoolUnavailable
     from evolve.ledger import Ledger, SearchState
     from evolve.logs import limit_log
     from evolve.settings import Settings
@@ -148,8 +148,11 @@ def drive(
     try:
         with Ledger(settings.ledger_url) as ledger:
             ending = drive_managed(ledger, search_id, settings, pool)
-    except LeaseHeld as error:
+    except (LeaseHeld, LeaseLost) as error:
         typer.echo(f"evolve: {error}", err=True)
         raise typer.Exit(HELD_CODE) from None
+    except LedgerAway as error:
+        typer.echo(f"evolve: {error}", err=True)
+        raise typer.Exit(PoolUnavailable.exit_code) from None
     if ending is not None and ending.state is SearchState.INTERRUPTED:
         raise typer.Exit(INTERRUPTED_CODE)
