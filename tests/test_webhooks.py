@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from api.webhooks import AddressGuard, WebhookDispatcher, dispatcher, make_secret, verify
-from evolve.ledger import Ledger, SearchRecord, SearchState
+from api.webhooks import AddressGuard, WebhookDispatcher, dispatcher, make_secret, news, verify
+from api.webhooks.messages import kind_of
+from evolve.ledger import EventKind, EventRecord, Ledger, SearchRecord, SearchState
 from evolve.ledger.hooks import observer_of
 from evolve.ledger.records import WebhookRecord
 from ledger_fixtures import create, live
@@ -67,7 +68,8 @@ def dispatch(ledger: Ledger) -> Iterator[Callable[..., WebhookDispatcher]]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS", (0.02, 0.1))
-    monkeypatch.setattr(dispatcher, "STORE_SECONDS", 0.1)
+    monkeypatch.setattr(news, "STORE_SECONDS", 0.1)
+    monkeypatch.setattr(news, "SWEEP_SECONDS", 0.1)
 
 
 def register(ledger: Ledger, receiver: Receiver, **options: Any) -> WebhookRecord:
@@ -256,6 +258,24 @@ def test_a_webhook_that_fails_for_days_is_given_up_and_comes_back_with_all_it_mi
     assert told(receiver) == [("new_best", 0.1), ("search_finished", "completed")]
 
 
+def test_a_test_that_succeeds_ends_the_pause_after_failures(
+    ledger: Ledger,
+    receivers: Callable[..., Receiver],
+    dispatch: Callable[..., WebhookDispatcher],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS", (3600.0, 3600.0))
+    receiver = receivers(statuses=[500])
+    hook = register(ledger, receiver)
+    run(ledger, [0.1])
+    dispatch()
+    wait_for(lambda: ledger.registry.webhook(hook.id).failures == 1)
+    time.sleep(0.1)
+    assert len(receiver.received) == 1
+    ledger.registry.note_delivery(hook.id, "")  # as a test that succeeds does
+    receiver.wait(lambda: len(receiver.taken) == 2)
+
+
 def test_the_pauses_grow_and_the_days_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS", (1.0, 3600.0))
     pauses = [dispatcher.backoff(failures) for failures in range(1, dispatcher.DISABLE_AFTER)]
@@ -338,7 +358,8 @@ def test_epochs_move_the_cursor_only_now_and_then(
     dispatch: Callable[..., WebhookDispatcher],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "STORE_SECONDS", 1000.0)
+    monkeypatch.setattr(news, "STORE_SECONDS", 1000.0)
+    monkeypatch.setattr(news, "SWEEP_SECONDS", 1000.0)
     advanced = []
     real = ledger.advance
     monkeypatch.setattr(ledger, "advance", lambda *given: (advanced.append(given[2]), real(*given)))
@@ -354,6 +375,85 @@ def test_epochs_move_the_cursor_only_now_and_then(
     lease.release(SearchState.COMPLETED)
     receiver.wait(lambda: len(receiver.taken) == 1)
     wait_for(lambda: ledger.events(search.id)[-1].sequence in advanced)
+
+
+def test_what_nobody_wants_costs_the_same_however_many_webhooks_there_are(
+    ledger: Ledger, receivers: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "STORE_SECONDS", 1000.0)
+    monkeypatch.setattr(news, "SWEEP_SECONDS", 1000.0)
+    receiver = receivers()
+    for _ in range(10):
+        register(ledger, receiver)
+    leases = [ledger.acquire(create(ledger).id) for _ in range(3)]
+    idle = WebhookDispatcher(ledger, GUARD)  # not started: every look is made here
+    idle._look()
+    asked = []
+    for name in ("searches_behind", "events", "advance"):
+        real = getattr(ledger, name)
+        monkeypatch.setattr(ledger, name, lambda *a, _n=name, _r=real, **o: (asked.append(_n), _r(*a, **o))[1])
+    for lease in leases:
+        with lease.transaction() as writing:
+            writing.notice("an epoch")
+    idle._look()
+    assert sorted(asked) == ["events"] * 3 + ["searches_behind"]
+    with leases[1].transaction() as writing:
+        live(writing, leases[1].search_id, 0, 0.4)
+    idle._look()
+    receiver.wait(lambda: len(receiver.taken) == 8)  # so many threads
+    wait_for(lambda: not [each for each in idle._senders if each.is_alive()])
+    idle._look()
+    receiver.wait(lambda: len(receiver.taken) == 10)
+    for lease in leases:
+        lease.release(SearchState.INTERRUPTED)
+
+
+def test_cursors_are_moved_by_a_few_commits_in_a_pass(
+    ledger: Ledger, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "STORES", 4)
+    monkeypatch.setattr(news, "SWEEP_SECONDS", 0.0)
+    hooks = [register(ledger, receiver, kinds=("search_failed",)) for _ in range(3)]
+    for _ in range(3):
+        run(ledger, [0.1])
+    advanced: list[str] = []
+    real = ledger.advance
+    monkeypatch.setattr(ledger, "advance", lambda *given: (advanced.append(given[0]), real(*given)))
+    idle = WebhookDispatcher(ledger, GUARD)
+    idle._look()
+    assert len(advanced) == 4
+    for _ in range(3):
+        idle._look()
+    assert [ledger.searches_behind(observer_of(hook.id)) for hook in hooks] == [[], [], []]
+
+
+def test_trouble_with_one_webhook_is_mentioned_and_delays_nobody_else(
+    ledger: Ledger,
+    receivers: Callable[..., Receiver],
+    dispatch: Callable[..., WebhookDispatcher],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = receivers(), receivers()
+    odd = register(ledger, first)
+    register(ledger, second)
+    run(ledger, [0.1])
+    real = news.News.of
+
+    def of(self: news.News, hook: WebhookRecord, standing: news.Standing) -> object:
+        if hook.id == odd.id:
+            raise ValueError("an event of tomorrow")
+        return real(self, hook, standing)
+
+    monkeypatch.setattr(news.News, "of", of)
+    dispatch()
+    second.wait(lambda: len(second.taken) == 2)
+    time.sleep(0.1)
+    assert [each.getMessage() for each in caplog.records] == [f"webhook {odd.id} waits: an event of tomorrow"]
+
+
+def test_an_end_in_a_state_of_another_version_is_no_news() -> None:
+    assert kind_of(EventRecord("s", 1, EventKind.SEARCH_FINISHED, 0.0, None, {"state": "levitating"})) is None
 
 
 def test_stopping_waits_for_no_slow_receiver_for_long(

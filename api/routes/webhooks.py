@@ -22,7 +22,7 @@ from evolve.ledger.records import WebhookRecord
 routes = router("webhooks")
 
 MOST = 100
-"""Webhooks of a service; each is looked after every second."""
+"""Webhooks of a service; each is written to by a thread of its own, and has cursors in all searches."""
 
 _WebhookId = Annotated[str, Path(alias="id", description="Id of the webhook.", min_length=1, max_length=64)]
 

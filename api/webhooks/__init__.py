@@ -1,6 +1,6 @@
 """Webhooks: what happens to searches, told to other programs over HTTP, signed and never lost.
 
-`dispatcher` follows the ledger's events and delivers, `messages` says what is in a delivery, `signing` how a
+`news` finds what there is to tell, `dispatcher` delivers it, `messages` says what is in a delivery, `signing` how a
 receiver knows that it is genuine, `addresses` and `sending` keep a delivery from reaching what only this machine
 can reach. docs/webhooks.md is what an owner of a receiver reads.
 """

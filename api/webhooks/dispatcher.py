@@ -12,13 +12,13 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from api.webhooks.messages import kind_of, message_of, sources
+from api.webhooks.messages import kind_of, message_of
+from api.webhooks.news import News, Standing
 from api.webhooks.sending import deliver
 from evolve.ledger.hooks import observer_of
 
@@ -37,26 +37,6 @@ DISABLE_AFTER = 72
 """Failures in a row after which a webhook is left alone; with the pauses above, two and a half days."""
 SENDERS = 8
 """Webhooks that are delivered to at once."""
-PAGE = 100
-STORE_SECONDS = 10.0
-"""How often a cursor is moved over events that are none of the webhook's business."""
-
-
-@dataclass
-class _Standing:
-    """What this process knows of a webhook beside the ledger.
-
-    Attributes:
-        due: When to look again, on the monotonic clock.
-        busy: Whether a thread delivers to it.
-        scanned: By search, up to where there is nothing to deliver.
-        stored: By search, when its cursor was last moved without a delivery.
-    """
-
-    due: float = 0.0
-    busy: bool = False
-    scanned: dict[str, int] = field(default_factory=dict)
-    stored: dict[str, float] = field(default_factory=dict)
 
 
 class WebhookDispatcher:
@@ -71,8 +51,9 @@ class WebhookDispatcher:
     def __init__(self, ledger: Ledger, guard: AddressGuard, locks: Path | None = None) -> None:
         self._ledger = ledger
         self._guard = guard
+        self._news = News(ledger)
         self._lock = FileLock(locks / "webhooks.lock") if locks else None
-        self._standings: dict[str, _Standing] = {}
+        self._standings: dict[str, Standing] = {}
         self._senders: list[threading.Thread] = []
         self._closing = threading.Event()
         self._wake = threading.Event()
@@ -83,10 +64,6 @@ class WebhookDispatcher:
         """Begin to deliver; returns itself."""
         self._thread.start()
         return self
-
-    def poke(self) -> None:
-        """Look for news now."""
-        self._wake.set()
 
     def stop(self, timeout: float = 5.0) -> None:
         """Begin no further delivery, and wait a little for those that are under way.
@@ -135,8 +112,14 @@ class WebhookDispatcher:
     def _look(self) -> None:
         """Hand every webhook that is due, and for which there is news, to a thread."""
         self._senders = [thread for thread in self._senders if thread.is_alive()]
+        failing = {hook_id for hook_id, standing in self._standings.items() if standing.failures}
         hooks = {hook.id: hook for hook in self._ledger.registry.webhooks()}
-        self._standings = {hook_id: self._standings.get(hook_id, _Standing()) for hook_id in hooks}
+        self._standings = {hook_id: self._standings.get(hook_id, Standing()) for hook_id in hooks}
+        for hook_id in failing & hooks.keys():
+            if hooks[hook_id].failures == 0:  # a test has succeeded: what waits for its turn goes on now
+                self._standings[hook_id].failures = 0
+                self._standings[hook_id].due = 0.0
+        self._news.note(hooks.values(), self._standings)
         waiting = sorted(self._standings, key=lambda hook_id: self._standings[hook_id].due)
         for hook_id in waiting:
             hook, standing = hooks[hook_id], self._standings[hook_id]
@@ -144,45 +127,31 @@ class WebhookDispatcher:
                 continue
             if len(self._senders) >= SENDERS or self._closing.is_set():
                 return
-            news = self._news(hook, standing)
+            news = self._news_of(hook, standing)
             if news:
                 self._send_in_thread(hook, standing, news)
 
-    def _send_in_thread(self, hook: WebhookRecord, standing: _Standing, news: Sequence[EventRecord]) -> None:
+    def _send_in_thread(self, hook: WebhookRecord, standing: Standing, news: Sequence[EventRecord]) -> None:
         standing.busy = True
         name = f"webhook-{hook.id}"
         sender = threading.Thread(target=self._serve, args=(hook, standing, news), name=name, daemon=True)
         self._senders.append(sender)
         sender.start()
 
-    def _news(self, hook: WebhookRecord, standing: _Standing) -> list[EventRecord]:
-        """The oldest events that this webhook is to hear of, by search."""
-        news: list[EventRecord] = []
-        for search_id, cursor, head in self._ledger.searches_behind(
-            observer_of(hook.id), 10 * PAGE, search_id=hook.search_id
-        ):
-            start = max(cursor, standing.scanned.get(search_id, 0))
-            found = self._ledger.events(search_id, after=start, limit=PAGE, kinds=sources(hook.kinds))
-            # `head` was read before the events, so nothing up to it is missing from a page that is not full
-            end = max(head, start) if len(found) < PAGE else found[-1].sequence
-            wanted = [event for event in found if _wants(hook, event)]
-            if wanted:
-                news += wanted
-                end = wanted[0].sequence - 1
-            self._scanned(hook, standing, search_id, cursor, end)
-            if len(news) >= PAGE:
-                break
+    def _news_of(self, hook: WebhookRecord, standing: Standing) -> list[EventRecord]:
+        """What there is for a webhook; trouble with it delays nobody else."""
+        try:
+            news = self._news.of(hook, standing)
+        except Exception as error:
+            if not standing.troubled:
+                logger.warning("webhook %s waits: %s", hook.id, str(error).split("\n", 1)[0])
+            standing.troubled = True
+            standing.due = time.monotonic() + BACKOFF_SECONDS[0]
+            return []
+        standing.troubled = False
         return news
 
-    def _scanned(self, hook: WebhookRecord, standing: _Standing, search_id: str, cursor: int, end: int) -> None:
-        """Note that nothing is left to deliver up to `end`, in the ledger only now and then: epochs are many."""
-        standing.scanned[search_id] = end
-        now = time.monotonic()
-        if end > cursor and now - standing.stored.get(search_id, -STORE_SECONDS) >= STORE_SECONDS:
-            self._ledger.advance(observer_of(hook.id), search_id, end)
-            standing.stored[search_id] = now
-
-    def _serve(self, hook: WebhookRecord, standing: _Standing, news: Sequence[EventRecord]) -> None:
+    def _serve(self, hook: WebhookRecord, standing: Standing, news: Sequence[EventRecord]) -> None:
         """Deliver, oldest first, until something fails."""
         failures = hook.failures
         try:
@@ -196,7 +165,7 @@ class WebhookDispatcher:
                 self._ledger.advance(observer_of(hook.id), event.search_id, event.sequence)
                 if failures:
                     self._ledger.registry.note_delivery(hook.id, "")
-                failures = 0
+                failures = standing.failures = 0
             standing.due = time.monotonic()
         except Exception as error:  # the ledger, or a webhook or search that was removed meanwhile
             logger.warning("webhook %s waits: %s", hook.id, str(error).split("\n", 1)[0])
@@ -207,18 +176,20 @@ class WebhookDispatcher:
 
     def _deliver(self, hook: WebhookRecord, event: EventRecord) -> str:
         kind = kind_of(event)
-        if kind is None:  # cannot be: `_news` has left it out
+        if kind is None:  # cannot be: `News` has left it out
             return ""
         message = message_of(event, kind, self._ledger.search(event.search_id))
         return deliver(hook.url, hook.secret, message, self._guard).error
 
-    def _failed(self, hook: WebhookRecord, standing: _Standing, error: str, failures: int) -> None:
+    def _failed(self, hook: WebhookRecord, standing: Standing, error: str, failures: int) -> None:
         if failures >= DISABLE_AFTER:
             error = f"disabled after {failures} failures in a row; test it to enable it again. The last: {error}"
             self._ledger.registry.note_delivery(hook.id, error)
             self._ledger.registry.disable_webhook(hook.id)
         else:
             self._ledger.registry.note_delivery(hook.id, error)
+        # after the ledger knows of it: a count that is zero there was taken back
+        standing.failures = failures
         if failures in (1, DISABLE_AFTER):
             logger.warning("webhook %s: %s", hook.id, error)
         standing.due = time.monotonic() + backoff(failures)
@@ -229,8 +200,3 @@ def backoff(failures: int) -> float:
     first, longest = BACKOFF_SECONDS
     pause = min(first * 2.0 ** min(failures - 1, 30), longest)
     return pause * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
-
-
-def _wants(hook: WebhookRecord, event: EventRecord) -> bool:
-    kind = kind_of(event)
-    return kind is not None and str(kind) in hook.kinds

@@ -26,7 +26,7 @@ class WebhookKind(StrEnum):
 PING = "ping"
 """The kind of a test delivery."""
 
-_ENDINGS = {
+_ENDINGS: dict[str, WebhookKind] = {
     SearchState.COMPLETED: WebhookKind.SEARCH_FINISHED,
     SearchState.CANCELLED: WebhookKind.SEARCH_FINISHED,
     SearchState.FAILED: WebhookKind.SEARCH_FAILED,
@@ -76,12 +76,13 @@ def sources(kinds: Collection[str]) -> set[EventKind]:
 def kind_of(event: EventRecord) -> WebhookKind | None:
     """What an event is to a webhook, if anything.
 
-    A driver that merely let go of its search (`interrupted`) is no news: the search goes on.
+    A driver that merely let go of its search (`interrupted`) is no news: the search goes on. Nor is a state that
+    another version knows.
     """
     if event.kind is EventKind.NEW_BEST:
         return WebhookKind.NEW_BEST
     if event.kind is EventKind.SEARCH_FINISHED:
-        return _ENDINGS.get(SearchState(str(event.data.get("state"))))
+        return _ENDINGS.get(str(event.data.get("state")))
     return None
 
 
