@@ -70,6 +70,11 @@ def address_of(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else "unknown"
 
 
+def caller_of(principal: Principal, connection: HTTPConnection) -> str:
+    """On whose account a request is: that of its key, or of its address while there is none."""
+    return principal.key_id or address_of(connection)
+
+
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="API key",

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from api.documents import to_json
+from api.threads import Crowded
 from evolve.exceptions import (
     EvolveError,
     Forbidden,
@@ -31,6 +32,7 @@ _STATUSES: tuple[tuple[type[EvolveError], int], ...] = (
     (IdempotencyConflict, 409),
     (StateConflict, 409),
     (LeaseHeld, 409),
+    (Crowded, 429),
     (InputError, 422),
     (LedgerError, 503),
 )
@@ -54,7 +56,7 @@ def handle_problems(app: FastAPI) -> None:
         if isinstance(error, LedgerError) and status == 503:  # noqa: PLR2004
             log.error("%s", error)  # it names the database, which is nobody's business outside
             return problem(status, LEDGER_AWAY, {"Retry-After": "2"})
-        return problem(status, str(error))
+        return problem(status, str(error), {"Retry-After": "1"} if isinstance(error, Crowded) else None)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header, HTTPException, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 
-from api.deps import Reader, ServiceDep, address_of
+from api.deps import Reader, ServiceDep, caller_of
 from api.events import standing
 from api.routes.common import SearchRef, problems, router
 from evolve.exceptions import LedgerError
@@ -56,7 +56,7 @@ async def stream_events(
     head, over = await parts.threads.read(standing, parts.ledger, record.id)
     if known >= head and (over or not follow):
         return Response(status_code=204)
-    owner = principal.key_id or address_of(request)
+    owner = caller_of(principal, request)
     if parts.hub.is_full(owner):
         raise HTTPException(429, "too many event streams are open; close one and try again", {"Retry-After": "10"})
     token = request.headers.get("authorization", "").partition(" ")[2] or None

@@ -8,7 +8,7 @@ from fastapi import HTTPException, Query, Request, Response
 from starlette.responses import FileResponse
 
 from api import views
-from api.deps import Reader, Service, ServiceDep
+from api.deps import Reader, ServiceDep, caller_of
 from api.documents import YAML_TYPE
 from api.routes.common import (
     LARGEST,
@@ -138,13 +138,15 @@ async def get_report(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Re
 async def compare_searches(
     principal: Reader,
     parts: ServiceDep,
+    request: Request,
     ids: Annotated[str, Query(description="Ids of searches, with commas between.", min_length=1, max_length=2000)],
 ) -> Response:
     """Compare searches: their generations, their best, their failures, and where the best differ."""
-    return answer(await parts.threads.read(views.comparison, parts.ledger, _ids(parts, ids)))
+    chosen, caller = _ids(ids), caller_of(principal, request)
+    return answer(await parts.threads.compare_for(caller, views.comparison, parts.ledger, chosen))
 
 
-def _ids(parts: Service, ids: str) -> list[str]:
+def _ids(ids: str) -> list[str]:
     chosen = list(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
     if not 1 <= len(chosen) <= MOST_COMPARED:
         raise HTTPException(

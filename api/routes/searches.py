@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Header, Query, Response
+from fastapi import Header, Query, Request, Response
 
 from api import service, views
-from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts
+from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts, caller_of
 from api.documents import Document
 from api.reach import Reached, reach
 from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, leads_to, problems, router
@@ -53,10 +53,14 @@ _IdempotencyKey = Annotated[
     openapi_extra=accepts(Submission),
 )
 async def submit_search(
-    principal: Submitter, parts: ServiceDep, document: DocumentDep, idempotency_key: _IdempotencyKey = None
+    principal: Submitter,
+    parts: ServiceDep,
+    request: Request,
+    document: DocumentDep,
+    idempotency_key: _IdempotencyKey = None,
 ) -> Response:
     """Submit a search; it waits in the queue until there is room for it."""
-    body, reached = await parts.threads.judge(_read, parts, document)
+    body, reached = await parts.threads.judge_for(caller_of(principal, request), _read, parts, document)
     record, created = await parts.threads.write(
         service.enter_search, parts.ledger, parts.settings, body, reached, principal, idempotency_key
     )
@@ -77,9 +81,11 @@ def _read(parts: Service, document: Document) -> tuple[Submission, Reached]:
     responses=NEEDS_BODY,
     openapi_extra=accepts(Submission),
 )
-async def check_submission(principal: Reader, parts: ServiceDep, document: DocumentDep) -> Response:
+async def check_submission(
+    principal: Reader, parts: ServiceDep, request: Request, document: DocumentDep
+) -> Response:
     """Check a submission, and show the search space with everything filled in; nothing is entered."""
-    return answer(await parts.threads.judge(_check, parts, document))
+    return answer(await parts.threads.judge_for(caller_of(principal, request), _check, parts, document))
 
 
 def _check(parts: Service, document: Document) -> dict[str, object]:
@@ -139,10 +145,10 @@ async def get_search(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Re
     openapi_extra=accepts(PriorityChange),
 )
 async def change_search(
-    principal: Submitter, parts: ServiceDep, search_id: SearchId, document: DocumentDep
+    principal: Submitter, parts: ServiceDep, request: Request, search_id: SearchId, document: DocumentDep
 ) -> Response:
     """Give a search another place in the queue."""
-    body = document.read(PriorityChange)
+    body = await parts.threads.judge_for(caller_of(principal, request), document.read, PriorityChange)
     record = await parts.threads.write(
         service.prioritise, parts.ledger, search_id, body.priority, principal=principal
     )
