@@ -7,17 +7,19 @@ import json
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.webhooks import AddressGuard, deliver, make_secret, ping, sign, verify
-from api.webhooks.addresses import check_url, is_public
+from api.webhooks import AddressGuard, deliver, make_secret, ping, resolving, sign, verify
+from api.webhooks.addresses import check_url, is_public, own_addresses
 from evolve.exceptions import InputError
 from webhook_receiver import Receiver
 
@@ -118,6 +120,35 @@ def test_one_private_address_among_public_ones_refuses_the_name(monkeypatch: pyt
     names(monkeypatch, {"both.example": ["8.8.8.8 10.0.0.1"]})
     with pytest.raises(InputError, match=r"one is 10\.0\.0\.1; .*EVOLVE_WEBHOOK_ALLOW"):
         AddressGuard().addresses("both.example", 80)
+
+
+def test_a_public_address_of_this_machine_is_refused_unless_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [(socket.AF_INET, "8.8.4.4"), (socket.AF_INET6, "2606:4700::1111%eth0"), (socket.AF_PACKET, "00:00")]
+    interface = [SimpleNamespace(family=family, address=address) for family, address in entries]
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: {"eth0": interface})
+    for host in ("8.8.4.4", "::ffff:8.8.4.4", "2606:4700::1111"):
+        with pytest.raises(InputError, match=r"of this machine; .*EVOLVE_WEBHOOK_ALLOW"):
+            AddressGuard().addresses(host, 80)
+    assert AddressGuard().addresses("8.8.8.8", 80) == ["8.8.8.8"]
+    assert AddressGuard.parse("8.8.4.4").addresses("8.8.4.4", 80) == ["8.8.4.4"]
+
+
+def test_own_addresses_are_those_of_the_interfaces() -> None:
+    assert ipaddress.ip_address("127.0.0.1") in own_addresses()
+
+
+def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(resolving, "_slots", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [answered.wait(20)][:0])
+    began = time.monotonic()
+    before = threading.active_count()
+    for _ in range(4):
+        delivery = deliver("http://hooks.example/", SECRET, ping(), AddressGuard(), seconds=0.1)
+        assert delivery.error.endswith("hooks.example: must resolve to an address, but no answer came within 0.1 s")
+    assert threading.active_count() - before == 2
+    answered.set()
+    assert time.monotonic() - began < 5
 
 
 def test_a_name_without_an_address_is_refused() -> None:

@@ -1,26 +1,30 @@
 """Which addresses a webhook may be delivered to.
 
 A URL that somebody gives the service is fetched from inside the operator's network, where it could reach
-databases, dashboards and the cloud's metadata. So every address that a delivery connects to must be public: one
-that the caller could have reached without us. What is listed in `EVOLVE_WEBHOOK_ALLOW` is exempt.
+databases, dashboards and the cloud's metadata. So every address that a delivery connects to must be public, one
+that the caller could have reached without us, and none of this machine. What is listed in `EVOLVE_WEBHOOK_ALLOW` is
+exempt.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET, AF_INET6
 from typing import TypeAlias
 
 import httpx
+import psutil
 
+from api.webhooks.resolving import resolve
 from evolve.exceptions import InputError
 from evolve.formatting import clean
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+RESOLVE_SECONDS = 10.0
 MAX_URL = 2048
 MAX_PORT = 65535
 _SHOWN = 200
@@ -64,6 +68,13 @@ def is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
     return address.is_global and not any(address in network for network in _SPECIAL)
+
+
+def own_addresses() -> frozenset[Address]:
+    """The addresses of this machine's network interfaces now: public or not, what listens there may trust them."""
+    entries = [entry for interface in psutil.net_if_addrs().values() for entry in interface]
+    texts = (entry.address.partition("%")[0] for entry in entries if entry.family in (AF_INET, AF_INET6))
+    return frozenset(ip_address(text) for text in texts)
 
 
 def check_url(url: str) -> httpx.URL:
@@ -131,32 +142,37 @@ class AddressGuard:
                 names.add(entry.rstrip("."))
         return cls(frozenset(names), tuple(networks))
 
-    def addresses(self, host: str, port: int) -> list[str]:
+    def addresses(self, host: str, port: int, seconds: float = RESOLVE_SECONDS) -> list[str]:
         """Resolve a host and return where to connect to, best first.
 
         One forbidden address among several refuses the host: which of them a connection takes must not matter.
+
+        Args:
+            host: A name or an address.
+            port: Where to.
+            seconds: How long the resolution may take.
 
         Raises:
             InputError: if the host has no address, or one that is not public and not listed.
         """
         try:
-            # A zone (`fe80::1%eth0`) stays in the text, so it is judged and refused with its address.
-            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            addresses = resolve(host, port, seconds)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"webhook host {clean(host)}: must resolve to an address, but {reason}") from None
-        addresses = list(dict.fromkeys(found))
         if host.lower().rstrip(".") in self.names:
             return addresses
+        own = own_addresses()
         for address in addresses:
-            if not self._admits(ip_address(address)):
+            if not self._admits(ip_address(address), own):
+                whose = ", of this machine" if plain(ip_address(address)) in own else ""
                 raise InputError(
-                    f"webhook host {clean(host)}: must have public addresses only, but one is {address}; "
+                    f"webhook host {clean(host)}: must have public addresses only, but one is {address}{whose}; "
                     "if it is meant, let EVOLVE_WEBHOOK_ALLOW list the host or the network"
                 )
         return addresses
 
-    def _admits(self, address: Address) -> bool:
+    def _admits(self, address: Address, own: frozenset[Address]) -> bool:
         judged = plain(address)
         listed = any(judged in network or address in network for network in self.networks)
-        return listed or is_public(address)
+        return listed or (is_public(address) and judged not in own)

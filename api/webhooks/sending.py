@@ -142,7 +142,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         Raises:
             InputError: if the guard refuses the host.
         """
-        addresses = self._guard.addresses(host, port)
+        addresses = self._guard.addresses(host, port, remaining(self._deadline, httpcore.ConnectTimeout))
         failure: Exception = httpcore.ConnectError("no address")
         for tried, address in enumerate(addresses):
             share = remaining(self._deadline, httpcore.ConnectTimeout) / (len(addresses) - tried)
