@@ -1,8 +1,8 @@
 """What stands before every route, pages included: foreign sites, foreign names, long and slow bodies.
 
 A browser carries requests of any site to this machine's ports. While there are no keys that would be all that an
-attacker needs, so the service then answers to this machine's names only (DNS rebinding) and to nothing that came
-through a proxy; and it never takes what another site sends without a key of its own.
+attacker needs, so the service then answers to this machine's names only (DNS rebinding) and to nothing that shows
+to have come through a proxy; and it never takes what another site sends without a key of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ PAGE_BODY = 1024 * 1024
 """Longest body outside the API, where the dashboard's own messages go."""
 
 _READS = frozenset(("GET", "HEAD"))
-_PROXIES = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"))
+_PROXIES = frozenset((b"forwarded", b"x-real-ip", b"via"))
+_FORWARDED = b"x-forwarded"
 _NAMES = frozenset((b"host", b"origin", b"authorization", b"sec-fetch-site", b"sec-fetch-mode", b"content-length"))
 _ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
@@ -98,8 +99,11 @@ class Guard:
         if await self._is_open():
             if name not in LOOPBACK_NAMES and name not in self._names:
                 return 421, f"Host: without keys only this machine's names are answered to, not {name[:100]!r}"
-            if any(header in _PROXIES for header, _ in scope["headers"]):
-                return 403, "without keys nothing is taken from a proxy; make one with `evolve key create`"
+            if _is_passed_on(scope):
+                return (
+                    403,
+                    "without keys nothing is taken from a proxy, or in HTTP/1.0; make one with `evolve key create`",
+                )
         return _cross_site(scope, headers, host)
 
     async def _is_open(self) -> bool:
@@ -113,6 +117,13 @@ class Guard:
             return True
 
 
+def _is_passed_on(scope: Scope) -> bool:
+    """Whether a proxy shows: by what it adds, or by HTTP/1.0, which nginx speaks where it is told nothing else."""
+    if scope.get("http_version") == "1.0":
+        return True
+    return any(name in _PROXIES or name.startswith(_FORWARDED) for name, _ in scope["headers"])
+
+
 def _cross_site(scope: Scope, headers: dict[bytes, str], host: str) -> tuple[int, str] | None:
     """Refuse what the page of another site sends; a link to here, and a program with a key, are welcome."""
     if headers.get(b"authorization", "").lower().startswith("bearer "):
@@ -120,9 +131,16 @@ def _cross_site(scope: Scope, headers: dict[bytes, str], host: str) -> tuple[int
     follows_link = headers.get(b"sec-fetch-mode") == "navigate" and scope.get("method") in _READS
     foreign = headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and not follows_link
     origin = headers.get(b"origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and not _is_of(origin, host):
         foreign = True
     return (403, "requests of other sites are not taken; send a key from a program") if foreign else None
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # as for the brackets of an address that is none
+        return False
 
 
 def _length(scope: Scope) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -307,7 +308,9 @@ def test_a_service_with_keys_answers_to_any_name_unless_told(ledger: Ledger, ser
         assert api.get("/searches", key=key, headers={"Host": "team.example"}).status_code == status
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded", "Via", "X-Real-IP"]
+)
 def test_without_keys_nothing_comes_through_a_proxy(ledger: Ledger, serve: Serve, header: str) -> None:
     api = serve()
     assert "proxy" in line_of(api.get("/searches", headers={header: "203.0.113.1"}), 403)
@@ -316,10 +319,42 @@ def test_without_keys_nothing_comes_through_a_proxy(ledger: Ledger, serve: Serve
     assert api.get("/searches", headers={header: "203.0.113.1"}).status_code == 200
 
 
+def test_without_keys_nothing_comes_in_the_http_of_proxies_that_say_nothing(ledger: Ledger, serve: Serve) -> None:
+    api = serve()
+
+    async def older(scope, receive, send) -> None:
+        await api.app({**scope, "http_version": "1.0"}, receive, send)
+
+    older.state = api.app.state
+    with closing(Api(older)) as through:
+        assert "HTTP/1.0" in line_of(through.get("/searches"), 403)
+        through.key = add_key(ledger, "read")
+        api.app.state.service.doorkeeper.forget()
+        assert through.get("/searches").status_code == 200
+
+
+@pytest.mark.parametrize("origin", [b"http://[", b"http://[::1", b"null", b"http://evil.example", b"\xff"])
+def test_a_socket_that_another_site_opens_is_closed(serve: Serve, origin: bytes) -> None:
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost:8000"), (b"origin", origin)]
+    scope = {"type": "websocket", "path": "/_nicegui_ws/", "headers": headers, "client": ("127.0.0.1", 1)}
+    asyncio.run(serve().app(scope, receive, send))
+    assert [(each["type"], each["code"]) for each in sent] == [("websocket.close", 1008)]
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"Origin": "http://evil.example"},
+        {"Origin": "http://["},
+        {"Origin": "http://[localhost:8000"},
         {"Origin": "http://localhost:3000"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
