@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import Principal, make_key
-from api.dashboard import session
+from api.auth import LOCAL, Principal, make_key
+from api.dashboard import live, session
 from api.dashboard.components import block, text
 from api.dashboard.following import Follower
 from api.dashboard.pages import downloads, keys, submit
+from api.dashboard.pages import search as search_pages
+from api.dashboard.sections import View
+from api.dashboard.sections.genes import milestone
+from dashboard_helpers import Driver, enter, fill
 from dashboard_pages import opened, site_of, words
 from evolve.exceptions import InputError, LedgerError
-from evolve.ledger import Ledger
-from sample_searches import search_record
+from evolve.ledger import Ledger, SearchState
+from sample_searches import sample_ledger, search_record
 
 
 @pytest.fixture
@@ -170,3 +174,65 @@ def test_a_click_again_after_a_lost_answer_enters_nothing_twice(
 
     asyncio.run(look())
     assert len(ledger.searches()) == 1
+
+
+def test_importance_is_looked_at_again_as_a_search_grows() -> None:
+    for scored in range(4, 20_000, 7):
+        reached = milestone(scored)
+        assert reached <= scored < reached + max(4, 0.05 * reached + 1)
+    assert [milestone(scored) for scored in (0, 3, 4, 7, 8, 100)] == [0, 0, 4, 4, 8, 100]
+
+
+def test_a_part_that_could_not_be_shown_is_shown_when_it_can(
+    site, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fill(ledger, tmp_path, "bottles", 6)
+    times = ledger.trial_times
+
+    def away(_: str) -> object:
+        raise LedgerError("the database is away")
+
+    monkeypatch.setattr(ledger, "trial_times", away)
+
+    async def look() -> None:
+        with opened(site) as client:
+            page = search_pages._Page(View(site, LOCAL, record.id), "workers")
+            await page.build(record)
+            for _ in range(2):
+                await page._follower.now()
+                assert "the database is away" in words(client)
+            ledger.trial_times = times
+            await page._follower.now()
+            assert "the database is away" not in words(client)
+            assert page._section._use.props["rows"]
+
+    asyncio.run(look())
+
+
+def test_the_last_state_of_a_search_is_shown_though_it_came_too_soon(
+    site, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FRESH_SECONDS", 0)
+    search = enter(ledger, tmp_path, "bottles")
+    driver = Driver(ledger, search, sample_ledger(6), epochs=1)
+    lives = driver.lives()
+    next(lives)
+
+    def costs(page) -> str:
+        return page._section._cost.props["rows"][0]["cells"][1]
+
+    async def look() -> None:
+        with opened(site):
+            page = search_pages._Page(View(site, LOCAL, search.id), "workers")
+            await page.build(search)
+            await page._follower.now()
+            assert costs(page) == "1"
+            next(lives)
+            driver.release(SearchState.COMPLETED)
+            await page._follower.now()
+            assert costs(page) == "1"
+            monkeypatch.setattr("api.dashboard.sections.workers._SECONDS", 0)
+            await page._follower.now()
+            assert costs(page) == "2"
+
+    asyncio.run(look())

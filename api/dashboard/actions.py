@@ -14,7 +14,7 @@ from api.dashboard.facts import can_pause, can_resume, owns
 from api.dashboard.following import attempt
 from api.dashboard.frame import require
 from api.dashboard.sections.base import View
-from evolve.exceptions import EvolveError
+from evolve.exceptions import NotFound
 from evolve.ledger import Ledger
 from evolve.ledger.records import SearchRecord
 from evolve.searches import is_driven
@@ -54,8 +54,8 @@ class Actions:
         """Offer what the state of the search allows, and what it has left."""
         self.show(record)
         if record.best_individual is not None and record.best_individual != self._best:
-            self._best = record.best_individual
             self._weights.set_visibility(await self._view.site.run(_has_weights, self._view.site.ledger, record.id))
+            self._best = record.best_individual
 
     def show(self, record: SearchRecord) -> None:
         """Offer what the state of the search allows."""
@@ -118,6 +118,6 @@ class Actions:
 def _has_weights(ledger: Ledger, search_id: str) -> bool:
     try:
         views.best_weights(ledger, search_id)
-    except EvolveError:
+    except NotFound:  # what else goes wrong says nothing of the weights
         return False
     return True

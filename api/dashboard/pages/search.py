@@ -50,6 +50,7 @@ class _Page:
         self._view = view
         self._tab = tab
         self._snapshot: Snapshot | None = None
+        self._fresh = self._stale = False
         self._overview = Overview(view)
         self._section: Section | None = None
 
@@ -85,23 +86,28 @@ class _Page:
         self._spoken = text("p", "", "ev-hidden", role="status", aria_live="polite")
 
     async def _refresh_now(self) -> None:
-        await self._refresh(fresh=True)
+        self._fresh = True
+        await self._follower.now()
 
-    async def _refresh(self, *, fresh: bool = False) -> None:
+    async def _refresh(self) -> None:
         site, search_id = self._view.site, self._view.search_id
+        fresh, self._fresh = self._fresh, False
         snapshot = await site.run(site.searches.snapshot, search_id, fresh=fresh)
         if snapshot is not self._snapshot:
             first = self._snapshot is None
             self._snapshot = snapshot
             if first:
                 self._lay_out(snapshot)
-            self._show_state(snapshot.record)
-            await self._actions.refresh(snapshot.record)
-        elif not snapshot.running:
+        elif not self._stale and not snapshot.running:
             return  # nothing has changed, not even the time that trials take
-        await self._overview.refresh(snapshot)
-        if self._section is not None:
-            await self._section.refresh(snapshot)
+        self._stale = True  # until every part shows it
+        self._show_state(snapshot.record)
+        await self._actions.refresh(snapshot.record)
+        section = self._section
+        shown = await self._overview.refresh(snapshot)
+        shown &= section is None or await section.refresh(snapshot)
+        if section is self._section and snapshot is self._snapshot:  # another part may have been chosen meanwhile
+            self._stale = not shown
 
     def _lay_out(self, snapshot: Snapshot) -> None:
         self._content.clear()
@@ -122,8 +128,8 @@ class _Page:
         ui.navigate.history.replace(f"/searches/{self._view.search_id}?tab={self._tab}")
         if self._snapshot is not None:
             self._build_section(self._snapshot)
-            if self._section is not None:
-                await self._section.refresh(self._snapshot)
+            self._stale = True
+            await self._follower.now()
 
     def _show_state(self, record: SearchRecord) -> None:
         words = state_words(record)

@@ -47,5 +47,9 @@ class Section(ABC):
         """Lay out the elements."""
 
     @abstractmethod
-    async def refresh(self, snapshot: Snapshot) -> None:
-        """Show a newer state of the search."""
+    async def refresh(self, snapshot: Snapshot) -> bool:
+        """Show a newer state of the search.
+
+        Returns:
+            Whether it is shown now; if not, as that would cost too much so soon, it is to be asked for again.
+        """

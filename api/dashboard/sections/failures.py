@@ -41,7 +41,7 @@ class Failures(Section):
             columns = (column("Individual"), column("Kind"), column("Ago", end=True), column("Message", wide=True))
             self._latest = DataTable("Latest failures", columns)
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
         counts = failure_counts(snapshot.individuals)
         failures = [each for each in snapshot.news if each.kind]
@@ -64,6 +64,7 @@ class Failures(Section):
         )
         now = time.time()
         self._latest.show([self._row(place, each, now) for place, each in enumerate(failures)])
+        return True
 
     def _row(self, place: int, news: News, now: float) -> dict[str, Any]:
         number = news.individual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -32,7 +33,8 @@ class GenesSection(Section):
         self._snapshot = snapshot
         self._genes: Genes = genes_of(snapshot.record)
         self._all = len(self._genes) <= FEW
-        self._drawn_at, self._drawn, self._judged = 0.0, -1, -1
+        self._drawn_at, self._drawn, self._judged, self._judging = 0.0, -1, -1, -1
+        self._asked: asyncio.Future[Importance] | None = None
         self._shares: Mapping[str, float] = {}
         with block("section", "ev-card"):
             with block(classes="ev-card-head"):
@@ -62,30 +64,37 @@ class GenesSection(Section):
             self._more = button(f"Show all {len(self._genes)} genes", self._show_all, "plain")
             self._more.set_visibility(not self._all)
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search; figures that cost more are not drawn at every change."""
         self._snapshot = snapshot
-        if snapshot.record.evaluated == self._drawn:
-            return
-        if self._drawn >= 0 and time.monotonic() - self._drawn_at < _SECONDS and not snapshot.record.state.is_over:
-            return
-        self._drawn, self._drawn_at = snapshot.record.evaluated, time.monotonic()
-        await self._draw()
+        over, evaluated = snapshot.record.state.is_over, snapshot.record.evaluated
+        if evaluated != self._drawn:
+            if self._drawn >= 0 and time.monotonic() - self._drawn_at < _SECONDS and not over:
+                return False
+            await self._draw()
+            self._drawn, self._drawn_at = evaluated, time.monotonic()
         before = list(self._chosen())
-        await self._judge(snapshot)
+        judged = self._judge(snapshot)
         if list(self._chosen()) != before:  # the most important ones come first
             await self._draw()
+        return judged
 
-    async def _judge(self, snapshot: Snapshot) -> None:
-        scored = sum(each.fitness is not None for each in snapshot.individuals)
-        step = max(4, scored // 20)  # a few more individuals change little, and a look costs a second
-        if scored // step == self._judged:
-            return
-        self._judged = scored // step
-        site = self.view.site
-        key = ("importance", self.view.search_id, scored // step, step)
-        found = await site.shared_heavy(key, _REMEMBERED, importance, self._genes, snapshot.individuals)
-        self._show_importance(found)
+    def _judge(self, snapshot: Snapshot) -> bool:
+        """Show how important the genes are, as soon as that is known; nothing else of the page waits for it."""
+        if self._asked is None:
+            scored = sum(each.fitness is not None for each in snapshot.individuals)
+            worth = scored if snapshot.record.state.is_over else milestone(scored)
+            if worth == self._judged:
+                return True
+            key = ("importance", self.view.search_id, worth)
+            answer = self.view.site.shared_heavy(key, _REMEMBERED, importance, self._genes, snapshot.individuals)
+            self._asked, self._judging = asyncio.ensure_future(answer), worth
+        if not self._asked.done():
+            return False
+        asked, self._asked = self._asked, None
+        self._show_importance(asked.result())
+        self._judged = self._judging
+        return False  # more may have been scored meanwhile
 
     def _show_importance(self, found: Importance) -> None:
         self._shares = found.shares
@@ -144,6 +153,17 @@ class GenesSection(Section):
         self._all = True
         self._more.set_visibility(False)
         await self._draw()
+
+
+def milestone(scored: int) -> int:
+    """The number of scored individuals, rounded down so that a look at importance is worth what it costs.
+
+    One more of it comes with every 4 individuals, and later with every twentieth part of them.
+    """
+    reached = 0
+    while (following := reached + max(4, reached // 20)) <= scored:
+        reached = following
+    return reached
 
 
 def _figures(genes: Genes, snapshot: Snapshot) -> tuple[Options, dict[str, Options]]:

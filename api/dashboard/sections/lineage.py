@@ -39,19 +39,20 @@ class Lineage(Section):
                 columns = (column("Gene"), column("Best", end=True), column("Default", end=True), column("Arose"))
                 self._genes = DataTable("Genes of the best", columns)
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
         number = snapshot.record.best_individual
         self._nothing.set_visibility(number is None)
         self._content.set_visibility(number is not None)
         if number is None or number == self._drawn:
-            return
-        self._drawn = number
+            return True
         family = ancestors(snapshot.individuals, number, FAMILY)
         self._title.text = f"Where individual {number} came from"
         figure = lineage_figure(family, metric_of(snapshot.record), self.view.individuals)
         self._chart.show(figure, shape=f"family of {number}")
         self._genes.show(gene_rows(snapshot, family[0], self.view.individuals))
+        self._drawn = number
+        return True
 
 
 def gene_rows(snapshot: Snapshot, individual: IndividualRecord, href: str) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ class Overview(Section):
         self._shown_news: tuple[News, ...] = ()
         self._drawn: object = None
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
         record = snapshot.record
         self._show_progress(record)
@@ -77,6 +77,7 @@ class Overview(Section):
         await self._show_curve(snapshot)
         self._show_running(snapshot)
         self._show_news(snapshot.news[:_NEWS])
+        return True
 
     def _show_progress(self, record: SearchRecord) -> None:
         share = progress_of(record)
@@ -116,7 +117,6 @@ class Overview(Section):
         state = (record.evaluated, record.best_individual, len(snapshot.individuals), told)
         if state == self._drawn:
             return
-        self._drawn = state
         shown = any(each.told is not None for each in snapshot.individuals)
         self._waiting.set_visibility(not shown)
         self._chart.set_visibility(shown)
@@ -124,6 +124,7 @@ class Overview(Section):
             key = ("curve", record.id, state)
             options, meta = await self.view.site.shared(key, _SHARED_SECONDS, _curve, snapshot)
             self._chart.show(options, meta, "fitness")
+        self._drawn = state
 
     def _show_running(self, snapshot: Snapshot) -> None:
         trials = snapshot.running

@@ -63,13 +63,14 @@ class Population(Section):
             self._nothing = empty("No such individual", "The filters above leave none.")
             self._pager = Pager("individuals", PAGE, lambda page: self._choose(page=page))
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
         self._snapshot = snapshot
         last = max((each.generation for each in snapshot.individuals), default=0)
         if len(self._generations.options) != last + 2:
             self._generations.set_options({ALL: "All", **{each: str(each) for each in range(last + 1)}})
         await self._show()
+        return True
 
     async def _choose(
         self, *, sort: str | None = None, which: str | None = None, generation: int | None = None, page: int = 0

@@ -58,7 +58,7 @@ class Settings(Section):
 
         await attempt(act)
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
         record = snapshot.record
         shown: dict[str, Any] = {
@@ -70,12 +70,12 @@ class Settings(Section):
         }
         if self.view.principal.may("admin"):
             shown |= {"files": record.directory, "driver": record.owner or "none"}
-        if shown == self._shown:
-            return
-        self._shown = shown
-        self._facts.clear()
-        with self._facts:
-            facts(shown)
+        if shown != self._shown:
+            self._shown = shown
+            self._facts.clear()
+            with self._facts:
+                facts(shown)
+        return True
 
 
 def facts(entries: dict[str, Any]) -> None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from api.dashboard.charts.workers import worker_figure, worker_use
+from api.dashboard.charts.base import Options
+from api.dashboard.charts.workers import WorkerUse, worker_figure, worker_use
 from api.dashboard.components import Chart, DataTable, block, empty, text
 from api.dashboard.components.table import cell, column, row
 from api.dashboard.components.tiles import Tiles
 from api.dashboard.facts import HOUR
 from api.dashboard.live import Snapshot
 from api.dashboard.sections.base import Section
+from api.supervisor.status import PoolStatus
 from evolve.formatting import MISSING, duration, number
+from evolve.ledger.records import SearchRecord
 from evolve.ledger.times import TrialTimes
 from evolve.overview import generations
+
+if TYPE_CHECKING:
+    from evolve.ledger import Ledger
 
 _SECONDS = 3.0
 _COST = (
@@ -59,20 +66,27 @@ class Workers(Section):
                     text("h2", "Cost by generation")
                     self._cost = DataTable("Cost by generation", _COST)
 
-    async def refresh(self, snapshot: Snapshot) -> None:
+    async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
-        now = time.monotonic()
-        if now - self._read_at < _SECONDS:
-            return
-        self._read_at = now
+        if time.monotonic() - self._read_at < _SECONDS:
+            return False
         site = self.view.site
-        key = ("times", self.view.search_id)
-        times = await site.shared(key, 1.0, site.ledger.trial_times, self.view.search_id)
+        key = ("workers", self.view.search_id, snapshot.version)
+        account = await site.shared(key, 1.0, _account, site.ledger, snapshot, self.view.individuals)
         pool = await site.shared("pool", 1.0, site.supervisor.snapshot)
-        use = worker_use(times, time.time())
-        self._nothing.set_visibility(not use)
-        self._content.set_visibility(bool(use))
-        record = snapshot.record
+        self._show_tiles(snapshot.record, pool)
+        self._nothing.set_visibility(not account.use)
+        self._content.set_visibility(bool(account.use))
+        if account.use:
+            workers = len(account.use)
+            self._chart.style(f"--height: {70 + 30 * workers}px")
+            self._chart.show(account.figure, shape=f"{workers} workers")
+            self._use.show([_use_row(each) for each in account.use])
+            self._cost.show(account.costs)
+        self._read_at = time.monotonic()
+        return True
+
+    def _show_tiles(self, record: SearchRecord, pool: PoolStatus) -> None:
         mine = next((each.workers for each in pool.drivers if each.search_id == record.id), None)
         each_trial = record.gpu_seconds / record.trained if record.trained else None
         self._tiles.show(
@@ -83,28 +97,31 @@ class Workers(Section):
                 ("GPUs of the pool", f"{pool.gpus:g}", f"priority {record.priority}"),
             ]
         )
-        if use:
-            self._draw(times, snapshot)
-            self._use.show(
-                [
-                    row(
-                        each.worker,
-                        [
-                            cell(each.worker, mono=True, under=f"{each.failed} failed" if each.failed else ""),
-                            cell(f"{each.share:.0%}", bar=each.share, note=duration(each.busy)),
-                            cell(str(each.trials)),
-                            cell(f"{each.gpu_seconds / HOUR:.2f}"),
-                        ],
-                    )
-                    for each in use
-                ]
-            )
-            self._cost.show(cost_rows(times, snapshot))
 
-    def _draw(self, times: Sequence[TrialTimes], snapshot: Snapshot) -> None:
-        workers = len({each.worker for each in times if each.worker})
-        self._chart.style(f"--height: {70 + 30 * workers}px")
-        self._chart.show(worker_figure(times, time.time(), self.view.individuals), shape=f"{workers} workers")
+
+@dataclass(frozen=True)
+class _Account:
+    """What the workers of a search did so far."""
+
+    use: Sequence[WorkerUse]
+    figure: Options
+    costs: list[dict[str, Any]]
+
+
+def _account(ledger: Ledger, snapshot: Snapshot, href: str) -> _Account:
+    """Reads and sums up; takes a while for a long search."""
+    times, now = ledger.trial_times(snapshot.record.id), time.time()
+    return _Account(worker_use(times, now), worker_figure(times, now, href), cost_rows(times, snapshot))
+
+
+def _use_row(use: WorkerUse) -> dict[str, Any]:
+    cells = [
+        cell(use.worker, mono=True, under=f"{use.failed} failed" if use.failed else ""),
+        cell(f"{use.share:.0%}", bar=use.share, note=duration(use.busy)),
+        cell(str(use.trials)),
+        cell(f"{use.gpu_seconds / HOUR:.2f}"),
+    ]
+    return row(use.worker, cells)
 
 
 def cost_rows(times: Sequence[TrialTimes], snapshot: Snapshot) -> list[dict[str, Any]]:
