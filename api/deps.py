@@ -82,6 +82,14 @@ _bearer = HTTPBearer(
 )
 
 
+async def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str | None:
+    return credentials.credentials if credentials else None
+
+
+TokenDep: TypeAlias = Annotated[str | None, Depends(_token)]
+"""The key that a request presents."""
+
+
 class Scope:
     """Lets through whose key has a scope, and not too often; every route declares one.
 
@@ -92,16 +100,14 @@ class Scope:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    async def __call__(
-        self, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> Principal:
+    async def __call__(self, request: Request, token: TokenDep) -> Principal:
         """Whoever calls.
 
         Raises:
             HTTPException: 401 without a valid key, 403 without the scope, 429 if it is too often.
         """
         service = service_of(request)
-        principal = await identify(service, request, credentials.credentials if credentials else None)
+        principal = await identify(service, request, token)
         if not principal.may(self.name):
             granted = ", ".join(principal.scopes)
             raise HTTPException(403, f"key: the scope {self.name} is needed here, but this key has {granted}")
@@ -137,14 +143,9 @@ async def identify(service: Service, request: HTTPConnection, token: str | None)
     door, address = service.doorkeeper, address_of(request)
     principal = door.recall(token) if token else None
     if principal is None:
-        await _check_failures(service, address)
         principal = await service.threads.read(door.admit, token)
     if principal is None:
-        service.failures.take(address)
-        detail = "this one is unknown or revoked" if token else "one is needed"
-        raise HTTPException(
-            401, f"API key: {detail}; send `Authorization: Bearer evk_...`", {"WWW-Authenticate": "Bearer"}
-        )
+        raise _refusal(service, address, token)
     if principal.key_id is None:
         throttle(service.requests, ("address", address))
         return principal
@@ -154,9 +155,14 @@ async def identify(service: Service, request: HTTPConnection, token: str | None)
     return principal
 
 
-async def _check_failures(service: Service, address: str) -> None:
-    if wait := service.failures.wait(address):
-        raise _too_often(wait, "keys that do not work")
+def _refusal(service: Service, address: str, token: str | None) -> HTTPException:
+    """For whoever has no good key; those at the same address who have one never come here."""
+    if wait := service.failures.take(address):
+        return _too_often(wait, "keys that do not work")
+    detail = "this one is unknown or revoked" if token else "one is needed"
+    return HTTPException(
+        401, f"API key: {detail}; send `Authorization: Bearer evk_...`", {"WWW-Authenticate": "Bearer"}
+    )
 
 
 def throttle(limit: RateLimit, caller: tuple[str, str]) -> None:

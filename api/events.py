@@ -136,6 +136,11 @@ class EventHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closing = False
 
+    @property
+    def open_streams(self) -> int:
+        """How many are open now."""
+        return len(self._streams)
+
     def is_full(self, owner: str) -> bool:
         """Whether another stream would be one too many."""
         return len(self._streams) >= self._most or self._streams.count(owner) >= self._most_each

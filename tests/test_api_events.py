@@ -20,7 +20,7 @@ from api import events as streams
 from api.events import EventHub, encode, ends_search
 from api.options import Limits
 from api.threads import Threads
-from api_helpers import GENEROUS, add_key, line_of, make_app
+from api_helpers import GENEROUS, Api, add_key, line_of, make_app
 from evolve.exceptions import LedgerError
 from evolve.ledger import EventKind, EventRecord, Ledger, SearchState
 from ledger_fixtures import create, live, newborn
@@ -257,6 +257,42 @@ def test_a_listener_whose_key_is_revoked_is_sent_away(served: Served) -> None:
         served.app.state.service.doorkeeper.forget()
         for _ in lines:
             pass
+
+
+@pytest.mark.parametrize(
+    ("authorization", "keyless"), [("Bearer  {key}", False), ("bearer {key} ", False), ("Basic abc", True)]
+)
+def test_who_was_let_in_is_welcome_to_stay(tmp_path: Path, authorization: str, keyless: bool) -> None:
+    """However a key is written, and whatever else is sent where none is needed."""
+    heard: list[bytes] = []
+
+    async def stream(search_id: str, after: int, owner: str, welcome, *, follow: bool) -> AsyncIterator[bytes]:
+        heard.append(b"welcome" if await welcome() else b"sent away")
+        yield heard[-1]
+
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        api = Api(make_app(ledger, tmp_path))
+        api.app.state.service.hub.stream = stream
+        search = create(ledger)
+        key = "" if keyless else add_key(ledger, "read")
+        headers = {"Authorization": authorization.format(key=key)}
+        assert api.get(f"/searches/{search.id}/events", headers=headers).status_code == 200
+        api.close()
+    assert heard == [b"welcome"]
+
+
+def test_open_streams_are_counted(served: Served) -> None:
+    def counted() -> str:
+        headers = {"Authorization": f"Bearer {served.key}"}
+        text = httpx.get(f"{served.url}/metrics", headers=headers, timeout=SOON).text
+        return next(line for line in text.splitlines() if line.startswith("evolve_event_streams "))
+
+    search = create(served.ledger)
+    assert counted() == "evolve_event_streams 0.0"
+    with served.listen(search.id) as one, served.listen(search.id) as other:
+        lines = [response.iter_lines() for response in (one, other)]  # a stream is closed with its last reader
+        assert [next(each) for each in lines] == ["retry: 2000"] * 2
+        assert counted() == "evolve_event_streams 2.0"
 
 
 def test_a_listener_that_went_away_is_forgotten(served: Served) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header, HTTPException, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 
-from api.deps import Reader, ServiceDep, caller_of
+from api.deps import Reader, ServiceDep, TokenDep, caller_of
 from api.events import standing
 from api.routes.common import SearchRef, problems, router
 from evolve.exceptions import LedgerError
@@ -42,6 +42,7 @@ async def stream_events(
     principal: Reader,
     parts: ServiceDep,
     request: Request,
+    token: TokenDep,
     ref: SearchRef,
     after: Annotated[int | None, Query(description="Only events after this sequence.", ge=0, le=_LARGEST)] = None,
     last_event_id: Annotated[
@@ -59,7 +60,6 @@ async def stream_events(
     owner = caller_of(principal, request)
     if parts.hub.is_full(owner):
         raise HTTPException(429, "too many event streams are open; close one and try again", {"Retry-After": "10"})
-    token = request.headers.get("authorization", "").partition(" ")[2] or None
 
     async def welcome() -> bool:
         try:

@@ -45,4 +45,5 @@ async def readyz(public: Public, parts: ServiceDep) -> Response:
 )
 async def metrics(principal: Reader, parts: ServiceDep) -> Response:
     """Show what is counted."""
+    parts.metrics.streams.set(parts.hub.open_streams)
     return Response(await parts.threads.read(parts.metrics.text), headers={"Content-Type": CONTENT_TYPE})
