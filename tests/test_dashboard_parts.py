@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from api.auth import Principal, make_key
-from api.dashboard import facts
+from api.dashboard import facts, live
 from api.dashboard.charts.base import rounded
 from api.dashboard.charts.comparison import over_evaluations, over_hours
 from api.dashboard.charts.epochs import Curve, epoch_figure
@@ -212,36 +212,36 @@ def test_who_owns_a_search() -> None:
 
 def test_a_followed_search_is_the_search_as_it_stands(ledger: Ledger, tmp_path: Path) -> None:
     search = enter(ledger, tmp_path, "followed")
-    live = LiveSearch(ledger, search.id)
-    assert live.snapshot().record.state is SearchState.CREATED
+    one = LiveSearch(ledger, search.id)
+    assert one.snapshot().record.state is SearchState.CREATED
     driver = Driver(ledger, search, sample_ledger(20, seed=4), epochs=3)
     lives = driver.lives()
     for _ in range(12):
         next(lives)
-        seen = live.snapshot(fresh=True)
+        seen = one.snapshot(fresh=True)
         assert list(seen.individuals) == ledger.individuals(search.id)
         assert seen.record == ledger.search(search.id)
         assert seen.running == ()
-    assert live.snapshot() is seen
-    assert live.snapshot(fresh=True) is seen  # nothing happened
+    assert one.snapshot() is seen
+    assert one.snapshot(fresh=True) is seen  # nothing happened
 
     waiting = driver.members()[12]
     driver.begin(waiting, worker=3)
     driver.report(waiting, 1)
     driver.report(waiting, 2)
-    for follower in (live, LiveSearch(ledger, search.id)):  # one that saw it begin, and one that comes later
+    for follower in (one, LiveSearch(ledger, search.id)):  # one that saw it begin, and one that comes later
         (trial,) = follower.snapshot(fresh=True).running
         assert (trial.individual, trial.attempt, trial.worker, trial.epochs) == (12, 1, "node-1/gpu1", 3)
         assert [epoch for epoch, _ in trial.curve] == [1, 2]
         assert trial.curve[0][1] < trial.curve[1][1]
     fail_with(driver, 13, "the disk is <full>")
-    newest = live.snapshot(fresh=True).news[0]
+    newest = one.snapshot(fresh=True).news[0]
     assert (newest.individual, newest.text, newest.kind) == (13, "the disk is <full>", "code")
     assert LiveSearch(ledger, search.id).snapshot().news[0] == newest
     ledger.ask_driver(search.id, Request.PAUSE)
-    assert live.snapshot(fresh=True).record.request is Request.PAUSE
+    assert one.snapshot(fresh=True).record.request is Request.PAUSE
     driver.release(SearchState.CANCELLED)
-    assert live.snapshot(fresh=True).running == ()
+    assert one.snapshot(fresh=True).running == ()
 
 
 def test_failures_of_long_ago_are_recalled_once(
@@ -263,6 +263,36 @@ def test_a_search_that_is_gone_is_forgotten(ledger: Ledger, tmp_path: Path) -> N
     ledger.delete_search(search.id)
     with pytest.raises(SearchNotFound):
         searches.snapshot(search.id, fresh=True)
+
+
+def test_the_curve_of_a_trial_begins_with_its_first_epoch(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_FIRST_EVENTS", 1)
+    driver = Driver(ledger, enter(ledger, tmp_path, "long"), sample_ledger(1), epochs=9)
+    (member,) = driver.members()
+    driver.begin(member)
+    follower = None
+    for epoch in range(1, 7):
+        driver.report(member, epoch)
+        if epoch == 4:
+            follower = LiveSearch(ledger, driver.search.id)
+            follower.snapshot()
+    (trial,) = follower.snapshot(fresh=True).running
+    assert [epoch for epoch, _ in trial.curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_searches_that_many_look_at_in_turn_are_not_read_anew(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST_INDIVIDUALS", 3)
+    ids = [fill(ledger, tmp_path, f"search {number}", 1).id for number in range(30)]
+    searches = LiveSearches(ledger)
+    first = [searches.snapshot(each) for each in ids]
+    assert all(searches.snapshot(each) is seen for each, seen in zip(ids, first, strict=True))
+    monkeypatch.setattr(live, "_IN_USE_SECONDS", -1.0)
+    assert searches.snapshot(ids[0]) is first[0]
+    assert searches.snapshot(ids[1]) is not first[1]
 
 
 def test_many_look_at_one_search_and_it_is_read_once(ledger: Ledger, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 0.8
 """Whoever asks again within this time gets the same answer."""
 
-_MOST_SEARCHES = 24
+_MOST_INDIVIDUALS = 200_000
+"""Held of all searches together; more only while somebody looks at them."""
+_IN_USE_SECONDS = 10.0
 _UNUSED_SECONDS = 120.0
 _FIRST_EVENTS = 1000
 _BATCH = 5000
@@ -100,6 +102,11 @@ class LiveSearch:
         self._news: deque[News] = deque(maxlen=_MOST_NEWS)
         self._progress: ProgressState | None = None
 
+    @property
+    def size(self) -> int:
+        """Individuals that are held."""
+        return len(self._individuals)
+
     def snapshot(self, *, fresh: bool = False) -> Snapshot:
         """The search as it stands, or unless `fresh` stood a moment ago. Waits for the database.
 
@@ -165,6 +172,8 @@ class LiveSearch:
             self._progress.fold(event)
             attempt = cast("int", event.data.get("attempt", 0))
             if event.kind is EventKind.EPOCH_REPORTED and event.individual is not None:
+                if self._snapshot is None:
+                    continue  # these events may begin amid a trial; what runs now is read from its first epoch on
                 value = value_of(fitness, cast("dict[str, float]", event.data.get("metrics") or {}))
                 curve = self._curves.setdefault((event.individual, attempt), [])
                 if value is not None:
@@ -241,13 +250,19 @@ class LiveSearches:
             known = self._searches.pop(search_id, None)
             search = known[0] if known else LiveSearch(self._ledger, search_id)
             self._searches[search_id] = search, now
-            for unused in [key for key, (_, used) in self._searches.items() if now - used > _UNUSED_SECONDS]:
-                del self._searches[unused]
-            while len(self._searches) > _MOST_SEARCHES:
-                self._searches.popitem(last=False)
+            self._forget(now)
         try:
             return search.snapshot(fresh=fresh)
         except Exception:
             with self._lock:
                 self._searches.pop(search_id, None)
             raise
+
+    def _forget(self, now: float) -> None:
+        """Let go of what nobody looks at; what was looked at a moment ago will be again, however much it is."""
+        held = sum(search.size for search, _ in self._searches.values())
+        for key, (search, used) in list(self._searches.items()):
+            if now - used <= (_IN_USE_SECONDS if held > _MOST_INDIVIDUALS else _UNUSED_SECONDS):
+                break  # the others were used later
+            del self._searches[key]
+            held -= search.size
