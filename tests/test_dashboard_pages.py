@@ -13,11 +13,11 @@ from api.auth import LOCAL, Principal, make_key
 from api.dashboard import live, session
 from api.dashboard.components import block, text
 from api.dashboard.following import Follower
-from api.dashboard.pages import downloads, keys, submit
+from api.dashboard.pages import compare, downloads, individual, keys, submit
 from api.dashboard.pages import search as search_pages
 from api.dashboard.sections import View
 from api.dashboard.sections.genes import milestone
-from dashboard_helpers import Driver, enter, fill
+from dashboard_helpers import Driver, enter, fail_with, fill
 from dashboard_pages import opened, site_of, words
 from evolve.exceptions import InputError, LedgerError
 from evolve.ledger import Ledger, SearchState
@@ -234,5 +234,72 @@ def test_the_last_state_of_a_search_is_shown_though_it_came_too_soon(
             monkeypatch.setattr("api.dashboard.sections.workers._SECONDS", 0)
             await page._follower.now()
             assert costs(page) == "2"
+
+    asyncio.run(look())
+
+
+def test_only_searches_that_changed_are_summed_up_again(
+    site, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FRESH_SECONDS", 0)
+    still = fill(ledger, tmp_path, "still", 6)
+    grows = enter(ledger, tmp_path, "grows")
+    lives = Driver(ledger, grows, sample_ledger(6), epochs=1).lives()
+    next(lives)
+    asked: list[tuple[str, str]] = []
+    course = compare._course
+
+    def noted(ledger: Ledger, snapshot: live.Snapshot) -> object:
+        asked.append((snapshot.record.name, threading.current_thread().name))
+        return course(ledger, snapshot)
+
+    monkeypatch.setattr(compare, "_course", noted)
+
+    async def look() -> None:
+        with opened(site):
+            page = compare._Page(site, [still.id, grows.id])
+            await page.build()
+            await page._refresh()
+            next(lives)
+            await page._refresh()
+
+    asyncio.run(look())
+    assert [name for name, _ in asked] == ["still", "grows", "grows"]
+    assert all(thread.startswith("dashboard") for _, thread in asked)
+
+
+def test_an_attempt_that_did_not_change_stays_as_the_reader_left_it(
+    site, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FRESH_SECONDS", 0)
+    search = enter(ledger, tmp_path, "bottles")
+    driver = Driver(ledger, search, sample_ledger(6), epochs=1)
+    fail_with(driver, 0, "boom")
+    lives = driver.lives(1)
+
+    async def look() -> None:
+        with opened(site):
+            page = individual._Page(View(site, LOCAL, search.id), 0)
+            await page.build(search)
+            await page._refresh()
+            before = list(page._attempts.descendants())
+            assert any(each.tag == "details" for each in before)
+            next(lives)
+            await page._refresh()
+            assert list(page._attempts.descendants()) == before
+
+    asyncio.run(look())
+
+
+def test_a_search_without_individuals_says_so(site, ledger: Ledger, tmp_path: Path) -> None:
+    search = enter(ledger, tmp_path, "bottles")
+
+    async def look() -> None:
+        with opened(site):
+            page = search_pages._Page(View(site, LOCAL, search.id), "population")
+            await page.build(search)
+            await page._follower.now()
+            assert page._section._unborn.visible
+            assert not page._section._nothing.visible
 
     asyncio.run(look())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from api import service
 from api.auth import Principal
@@ -20,11 +20,15 @@ from api.dashboard.site import Site, site
 from evolve.exceptions import InputError
 from evolve.formatting import MISSING, clean, compact, duration, gain, gain_text, number
 from evolve.ledger.records import IndividualRecord
-from evolve.ledger.times import TrialTimes
 from evolve.trial import Json
+
+if TYPE_CHECKING:
+    from evolve.ledger import Ledger
 
 SECONDS = 2.0
 MOST = 8
+
+Points: TypeAlias = Sequence[tuple[float, float]]
 
 
 @page("/compare", "Compare")
@@ -43,11 +47,32 @@ async def compare_page(principal: Principal, ids: str = "") -> None:
 
 
 @dataclass(frozen=True)
+class _Course:
+    """How a search improved, over what it took."""
+
+    evaluations: Points
+    hours: Points
+    gpu_hours: Points
+    gpu: bool
+
+
+def _course(ledger: Ledger, snapshot: Snapshot) -> _Course:
+    """Reads and sums up; takes a while for a long search."""
+    individuals, times = snapshot.individuals, ledger.trial_times(snapshot.record.id)
+    return _Course(
+        over_evaluations(individuals),
+        over_hours(individuals, times, gpu=False),
+        over_hours(individuals, times, gpu=True),
+        any(each.gpu_seconds for each in times),
+    )
+
+
+@dataclass(frozen=True)
 class _Entry:
     """One of the searches."""
 
     snapshot: Snapshot
-    times: Sequence[TrialTimes]
+    course: _Course
     name: str
     color: int
 
@@ -64,6 +89,7 @@ class _Page:
         self._here = here
         self._ids = ids
         self._seen: list[Snapshot] = []
+        self._courses: dict[str, tuple[Snapshot, _Course]] = {}
         self._built = False
 
     async def build(self) -> None:
@@ -79,14 +105,24 @@ class _Page:
             new is old for new, old in zip(snapshots, self._seen, strict=True)
         ):
             return
-        times = [await self._here.run(self._here.ledger.trial_times, each.record.id) for each in snapshots]
-        self._seen = snapshots
+        courses = [await self._course(each) for each in snapshots]
         if not self._built:
             self._lay_out(snapshots)
         names = _names(snapshots)
         self._show(
-            [_Entry(*parts, color) for color, parts in enumerate(zip(snapshots, times, names, strict=True), 1)]
+            [_Entry(*parts, color) for color, parts in enumerate(zip(snapshots, courses, names, strict=True), 1)]
         )
+        self._seen = snapshots
+
+    async def _course(self, snapshot: Snapshot) -> _Course:
+        """How a search improved, which is summed up anew only when it has changed, and once for all who look."""
+        search_id = snapshot.record.id
+        known, course = self._courses.get(search_id, (None, None))
+        if course is None or known is not snapshot:
+            key = ("course", search_id, snapshot.version)
+            course = await self._here.shared(key, SECONDS, _course, self._here.ledger, snapshot)
+            self._courses[search_id] = snapshot, course
+        return course
 
     def _lay_out(self, snapshots: Sequence[Snapshot]) -> None:
         self._built = True
@@ -129,13 +165,13 @@ class _Page:
                 self._genes = DataTable("Their best configurations", ())
 
     def _show(self, entries: Sequence[_Entry]) -> None:
-        gpu = any(each.gpu_seconds for entry in entries for each in entry.times)
+        gpu = any(entry.course.gpu for entry in entries)
         what = "GPU-hours" if gpu else "hours of training"
         metric = metric_of(entries[0].snapshot.record)
         self._hours_title.text = f"Best {metric} over {what}"
         names = ",".join(entry.name for entry in entries)
-        by_evaluation = [_race(entry, over_evaluations(entry.snapshot.individuals)) for entry in entries]
-        by_hour = [_race(entry, over_hours(entry.snapshot.individuals, entry.times, gpu=gpu)) for entry in entries]
+        by_evaluation = [_race(entry, entry.course.evaluations) for entry in entries]
+        by_hour = [_race(entry, entry.course.gpu_hours if gpu else entry.course.hours) for entry in entries]
         self._evaluations.show(race_figure(by_evaluation, "evaluations"), {"x": "evaluation"}, names)
         self._hours.show(race_figure(by_hour, what), {"x": what}, names)
         self._table.show([_search_row(entry) for entry in entries])
@@ -143,7 +179,7 @@ class _Page:
         self._genes.show(gene_table([(entry.snapshot, entry.best) for entry in entries]), columns)
 
 
-def _race(entry: _Entry, points: Sequence[tuple[float, float]]) -> Race:
+def _race(entry: _Entry, points: Points) -> Race:
     return Race(entry.name, entry.color, points, entry.snapshot.record.default_fitness)
 
 
