@@ -58,6 +58,7 @@ class _Page:
         self._view = view
         self._number = number
         self._seen: object = None
+        self._shown_attempts: dict[int, tuple[EvaluationRecord, ui.element]] = {}
 
     async def build(self, record: SearchRecord) -> None:
         """Lay out the page, which fills itself once the browser has it."""
@@ -95,8 +96,8 @@ class _Page:
         trainings = await here.run(_trainings, here.ledger, snapshot, individual)
         if not self._built:
             self._lay_out(snapshot, individual)
-        self._seen = seen
         self._show(snapshot, individual, trainings)
+        self._seen = seen
 
     def _lay_out(self, snapshot: Snapshot, individual: IndividualRecord) -> None:
         self._built = True
@@ -138,6 +139,7 @@ class _Page:
                     self._arguments = DataTable("Requested and effective arguments", columns)
             with block("section", "ev-card"):
                 text("h2", "Attempts")
+                self._no_attempt = empty("No attempt yet")
                 self._attempts = block(classes="ev-panel")
 
     def _show(self, snapshot: Snapshot, individual: IndividualRecord, trainings: _Trainings) -> None:
@@ -240,12 +242,19 @@ class _Page:
         self._arguments.show(rows)
 
     def _show_attempts(self, attempts: Sequence[EvaluationRecord]) -> None:
-        self._attempts.clear()
-        with self._attempts:
-            if not attempts:
-                empty("No attempt yet")
-            for each in attempts:
+        """Show the attempts; one that did not change is left alone, with what the reader opened of it."""
+        self._no_attempt.set_visibility(not attempts)
+        for each in attempts:
+            before, place = self._shown_attempts.get(each.attempt, (None, None))
+            if before == each:
+                continue
+            if place is None:
+                with self._attempts:
+                    place = block()
+            place.clear()
+            with place:
                 show_attempt(each)
+            self._shown_attempts[each.attempt] = each, place
 
 
 def _curves(record: SearchRecord, trainings: _Trainings) -> list[Curve]:
