@@ -61,6 +61,7 @@ class Population(Section):
                 on_sort=lambda order: self._choose(sort=order),
             )
             self._nothing = empty("No such individual", "The filters above leave none.")
+            self._unborn = empty("No individual yet", "The first ones appear when the search starts.")
             self._pager = Pager("individuals", PAGE, lambda page: self._choose(page=page))
 
     async def refresh(self, snapshot: Snapshot) -> bool:
@@ -90,7 +91,8 @@ class Population(Section):
         part = ordered[self._page * PAGE : (self._page + 1) * PAGE]
         self._table.show([self._row(each) for each in part])
         self._table.set_visibility(bool(part))
-        self._nothing.set_visibility(not part)
+        self._nothing.set_visibility(not part and bool(self._snapshot.individuals))
+        self._unborn.set_visibility(not self._snapshot.individuals)
         self._pager.show(self._page, len(ordered))
 
     def _row(self, individual: IndividualRecord) -> dict[str, Any]:
