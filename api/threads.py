@@ -27,9 +27,9 @@ from evolve.exceptions import EvolveError
 READERS = 3
 WRITERS = 4
 HEAVY = 2
-MOST_WAITING = 128
+MOST_WAITING = 512
 """What may wait for a thread that there is only one of."""
-MOST_WAITING_EACH = 16
+MOST_WAITING_EACH = 128
 """The same of one caller."""
 CLOSING_SECONDS = 3.0
 
