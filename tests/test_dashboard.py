@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from nicegui import Client
 
 from api.auth import make_key
 from api.dashboard import session
+from api.limits import RateLimit
 from dashboard_helpers import HOSTILE, Driver, enter, fail_with, fill
 from dashboard_server import Served, browsing, serving
 from evolve.ledger import Request, SearchRecord, SearchState
@@ -494,3 +497,32 @@ def test_a_submitter_changes_what_is_theirs_until_the_key_is_revoked(page, new: 
     page.wait_for_url("**/login?next=/")
     for search in (owned, mine):
         new.ledger.delete_search(search.id)
+
+
+def test_who_is_sent_to_sign_in_leaves_nothing_behind_and_cannot_do_so_too_often(new: Served) -> None:
+    limit, service = RateLimit(0.001, 3), new.app.state.service
+    new.ledger.registry.add_key(**make_key("boss", ["admin"])[0])
+    service.doorkeeper.forget()
+    before = set(Client.instances)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_rate", "_burst", "_buckets"):
+            patch.setattr(service.requests, name, getattr(limit, name))
+        answers = [httpx.get(new.url) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [303, 303, 303, 429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert set(Client.instances) <= before
+
+
+def test_mistakes_of_others_at_the_same_address_shut_out_nobody_with_a_key(new: Served) -> None:
+    made, token = make_key("boss", ["admin"])
+    new.ledger.registry.add_key(**made)
+    new.app.state.service.doorkeeper.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(new.app.state.service.failures, "_burst", 2)
+        targets = [
+            httpx.post(f"{new.url}/login", data={"key": key}).headers["location"]
+            for key in ("evk_bad", "evk_bad", "evk_bad", token)
+        ]
+    assert [target.partition("&")[0] for target in targets] == [
+        "/login?failed=key", "/login?failed=key", "/login?failed=often", "/",
+    ]  # fmt: skip

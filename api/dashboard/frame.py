@@ -48,7 +48,7 @@ def page(path: str, title: str, scope: str = "read") -> Callable[[Builder], Buil
             principal = await here.run(principal_of, here, request)
             if principal is None:
                 target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                return RedirectResponse(f"/login?next={quote(target, safe='/')}", 303)
+                return led_on(f"/login?next={quote(target, safe='/')}")
             with _frame(principal, path):
                 if not principal.may(scope):
                     context.client.status_code = 403
@@ -67,6 +67,12 @@ def page(path: str, title: str, scope: str = "read") -> Callable[[Builder], Buil
         return builder
 
     return decorate
+
+
+def led_on(target: str) -> Response:
+    """Send a browser elsewhere, and keep nothing of the page that it asked for."""
+    context.client.delete()  # which would wait a minute for the browser otherwise
+    return RedirectResponse(target, 303)
 
 
 async def _built(builder: Builder, principal: Principal, parameters: dict[str, Any]) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, HTTPException
 from nicegui import app as nicegui_app
 from nicegui import ui
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dashboard.site import SCOPE_KEY, Site
 from api.dashboard.theme import ASSETS, ASSETS_PATH, FAVICON
+from api.deps import address_of, throttle
 from api.options import ServiceOptions
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _PAGES = (
     "missing",
 )
 _RECONNECT_SECONDS = 20.0
+_FILES = (ASSETS_PATH, "/_nicegui")
+"""What a page loads beside itself, dozens of files at once; they cost nothing to speak of."""
 
 # NiceGUI's templates and Vue's compiler need inline and evaluated scripts; nothing may come from elsewhere.
 _POLICY = (
@@ -92,6 +96,8 @@ class _Dashboard:
             return
         if scope["path"].startswith("/api/"):  # programs get JSON, not a page
             raise HTTPException(404, "Not Found")
+        if not scope["path"].startswith(_FILES):
+            throttle(self._site.service.requests, ("pages", address_of(HTTPConnection(scope))))
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -14,7 +14,7 @@ from api.auth import authenticate
 from api.dashboard import theme
 from api.dashboard.components import banner, block, text
 from api.dashboard.components.text import attribute
-from api.dashboard.frame import principal_of
+from api.dashboard.frame import led_on, principal_of
 from api.dashboard.session import COOKIE, SECONDS
 from api.dashboard.site import SCOPE_KEY, Site, site
 
@@ -32,7 +32,7 @@ async def login_page(request: Request, next: str = "/", failed: str = "") -> Res
     here = site()
     target = _local(next)
     if await here.run(principal_of, here, request) is not None and not failed:
-        return RedirectResponse(target, 303)
+        return led_on(target)
     theme.apply()
     with block("main", "ev-login"):
         with block("div", "ev-brand"):
@@ -60,12 +60,10 @@ async def sign_in(request: Request) -> Response:
     form = await request.form(max_files=0, max_fields=4, max_part_size=_MOST_BYTES)
     key, target = str(form.get("key", "")).strip(), _local(str(form.get("next", "/")))
     address = request.client.host if request.client else "unknown"
-    if here.service.failures.wait(address):
-        return _refused("often", target)
+    # a key is looked up in any case: others at the same address, and their mistakes, keep nobody out who has one
     principal = await here.run(authenticate, here.ledger.registry, key[:_MOST_BYTES])
     if principal is None:
-        here.service.failures.take(address)
-        return _refused("key", target)
+        return _refused("often" if here.service.failures.take(address) else "key", target)
     answer = RedirectResponse(target, 303)
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     cookie = await here.run(here.sessions.cookie, principal)
