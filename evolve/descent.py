@@ -77,5 +77,17 @@ def inheritance_notes(ledger: Ledger, individual: IndividualRecord) -> list[str]
     """`descent_notes` of an individual in the ledger."""
     if individual.inherited_from is None:  # as for one whose verdict is a twin's: that started from the same
         return []
-    search = individual.search_id
-    return descent_notes(descent(ledger.individuals(search), ledger.evaluations(search), individual.number))
+    line = _line(ledger, individual)
+    attempts = [attempt for each in line for attempt in ledger.evaluations(each.search_id, each.number)]
+    return descent_notes(descent(line, attempts, individual.number))
+
+
+def _line(ledger: Ledger, individual: IndividualRecord) -> list[IndividualRecord]:
+    """Those that `descent` follows, read one after the other: a large search is not read whole for a few of it."""
+    line = {individual.number: individual}
+    wanted = individual.inherited_from if individual.reused_from is None else individual.reused_from
+    while wanted is not None and wanted not in line:
+        found = ledger.individuals(individual.search_id, numbers=[wanted])
+        line.update((each.number, each) for each in found)
+        wanted = found[0].inherited_from if found else None
+    return list(line.values())

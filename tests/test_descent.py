@@ -20,7 +20,7 @@ from evolve.tables import search_view
 from evolve.tracking.names import individuals_table, outcome_tags
 from evolve.trial import TrialState
 from objectives_for_tests import Inheriting
-from sample_searches import evaluation, individual, search_record
+from sample_searches import SampleLedger, evaluation, individual, search_record
 from search_helpers import create, run
 from spaces import METRIC, space
 
@@ -45,6 +45,39 @@ def family_attempts() -> list[Any]:
         lost,
         evaluation(2, attempt=2, epochs_trained=12),
     ]
+
+
+class Watched(SampleLedger):
+    """A ledger that notes whom it was asked for."""
+
+    def __init__(self, individuals: list[IndividualRecord], attempts: list[Any]) -> None:
+        super().__init__(search_record(), individuals, attempts)
+        self.asked: list[object] = []
+
+    def individuals(self, search_id: str, *, numbers: Any = None) -> list[IndividualRecord]:
+        self.asked.append(numbers)
+        return super().individuals(search_id, numbers=numbers)
+
+    def evaluations(self, search_id: str, individual: int | None = None) -> list[Any]:
+        self.asked.append(individual)
+        return super().evaluations(search_id, individual)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_only_the_line_is_read(number: int) -> None:
+    ledger = Watched(family(), family_attempts())
+    child = family()[number]
+    notes = inheritance_notes(ledger, child)
+    assert notes == descent_notes(descent(family(), family_attempts(), number))
+    assert None not in ledger.asked
+    assert (5 in ledger.asked, bool(notes)) == (False, child.inherited_from is not None)
+
+
+def test_a_line_that_is_broken_or_bites_its_tail_ends() -> None:
+    turning = [individual(number, inherited_from=(number + 1) % 3) for number in range(3)]
+    for members in (turning, turning[:2]):
+        ledger = Watched(members, [])
+        assert inheritance_notes(ledger, members[0]) == descent_notes(descent(members, [], 0))
 
 
 @pytest.mark.parametrize(
