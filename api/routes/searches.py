@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import Header, Query, Request, Response
+from pydantic import AfterValidator
 
 from api import service, views
+from api.auth import Principal
 from api.deps import DocumentDep, Reader, Service, ServiceDep, Submitter, accepts, caller_of
 from api.documents import Document
-from api.reach import Reached, reach
+from api.reach import reach
 from api.routes.common import NEEDS_BODY, Limit, Offset, SearchId, SearchRef, answer, leads_to, problems, router
 from api.schemas.answers import CheckedSubmission, Page, SearchDetail, SearchSummary
 from api.schemas.submissions import PriorityChange, Submission
 from evolve.ledger import SearchRecord, SearchState
+from evolve.space.validation import show
 
 routes = router("searches")
 
@@ -28,14 +32,23 @@ _Order = Literal[
     "evaluated", "-evaluated", "gpu_seconds", "-gpu_seconds", "priority", "-priority",
 ]  # fmt: skip
 _Text = Annotated[str | None, Query(max_length=100)]
+_PLAIN = rf"^[!-~]{{1,{_LONGEST_KEY}}}$"
+
+
+def _plain(key: str) -> str:
+    if re.fullmatch(_PLAIN, key) is None:
+        raise ValueError(
+            f"must be 1 to {_LONGEST_KEY} visible ASCII characters without spaces, but got {show(key)}"
+        )
+    return key
+
+
 _IdempotencyKey = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(_plain)] | None,
     Header(
         alias="Idempotency-Key",
         description="The same key with the same submission enters one search, however often it is sent.",
-        min_length=1,
-        max_length=_LONGEST_KEY,
-        pattern=r"^[!-~]+$",
+        json_schema_extra={"minLength": 1, "maxLength": _LONGEST_KEY, "pattern": _PLAIN},
     ),
 ]
 
@@ -60,19 +73,31 @@ async def submit_search(
     idempotency_key: _IdempotencyKey = None,
 ) -> Response:
     """Submit a search; it waits in the queue until there is room for it."""
-    body, reached = await parts.threads.judge_for(caller_of(principal, request), _read, parts, document)
+    caller = caller_of(principal, request)
+    body = await parts.threads.judge_for(caller, document.read, Submission)
+    earlier = await _entered(parts, principal, body, idempotency_key)
+    if earlier is not None:
+        return _submitted(earlier, created=False)
+    reached = await parts.threads.judge_for(caller, reach, parts.ledger, body)
     record, created = await parts.threads.write(
         service.enter_search, parts.ledger, parts.settings, body, reached, principal, idempotency_key
     )
     if created:
         parts.supervisor.poke()
+    return _submitted(record, created=created)
+
+
+def _submitted(record: SearchRecord, *, created: bool) -> Response:
     headers = {"Location": f"/api/v1/searches/{record.id}"} | ({} if created else {REPLAYED: "true"})
     return answer(views.search_summary(record), 201 if created else 200, headers)
 
 
-def _read(parts: Service, document: Document) -> tuple[Submission, Reached]:
-    body = document.read(Submission)
-    return body, reach(parts.ledger, body)
+async def _entered(parts: Service, principal: Principal, body: Submission, key: str | None) -> SearchRecord | None:
+    """What the key has entered before, which may name things that are gone by now."""
+    if key is None:
+        return None
+    digest = service.digest_of(body)
+    return await parts.threads.read(parts.ledger.registry.submitted, principal.key_id, key, digest)
 
 
 @routes.post(

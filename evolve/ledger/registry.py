@@ -135,6 +135,16 @@ class Registry(Keys, Webhooks):
                     return queries.search(connection, entered), False
             return enter_search(connection, new, values), True
 
+    def submitted(self, submitted_by: str | None, key: str, digest: str) -> SearchRecord | None:
+        """The search that an idempotency key has entered before, or None.
+
+        Raises:
+            IdempotencyConflict: The key came with something else before.
+        """
+        with self._database.reading() as connection:
+            entered = _entered(connection, submitted_by or "", key, digest)
+            return None if entered is None else queries.search(connection, entered)
+
 
 def _claim(connection: Connection, submitter: str, key: str, digest: str, new: str) -> str | None:
     """Give an idempotency key to the search `new`, unless it has one: then that is returned.
@@ -147,15 +157,23 @@ def _claim(connection: Connection, submitter: str, key: str, digest: str, new: s
             "give another, such as a UUID"
         )
     row = {"submitter": submitter, "key": key, "digest": digest, "search_id": new}
-    mine = submissions.c.submitter == submitter, submissions.c.key == key
     take = insert_new(connection, submissions).returning(submissions.c.key)
     while connection.execute(take, row).first() is None:
-        earlier = connection.execute(select(submissions.c.digest, submissions.c.search_id).where(*mine)).first()
-        if earlier is not None:  # otherwise its search was deleted meanwhile
-            if earlier.digest != digest:
-                raise IdempotencyConflict(
-                    f"idempotency key {key[:40]!r}: must come with the submission that it first came with, "
-                    f"search {earlier.search_id}, but got another; give every submission a key of its own"
-                )
-            return str(earlier.search_id)
+        entered = _entered(connection, submitter, key, digest)
+        if entered is not None:  # otherwise its search was deleted meanwhile
+            return entered
     return None
+
+
+def _entered(connection: Connection, submitter: str, key: str, digest: str) -> str | None:
+    """The search that an idempotency key stands for."""
+    mine = submissions.c.submitter == submitter, submissions.c.key == key
+    earlier = connection.execute(select(submissions.c.digest, submissions.c.search_id).where(*mine)).first()
+    if earlier is None:
+        return None
+    if earlier.digest != digest:
+        raise IdempotencyConflict(
+            f"idempotency key {key[:40]!r}: must come with the submission that it first came with, "
+            f"search {earlier.search_id}, but got another; give every submission a key of its own"
+        )
+    return str(earlier.search_id)
