@@ -42,11 +42,13 @@ class Checked:
 
     Attributes:
         space: The search space with everything filled in.
+        data_id: What it calls its data set; empty for none.
         individuals: How many it trains at most.
         notes: What a person should know before they submit it.
     """
 
     space: SearchSpace
+    data_id: str
     individuals: int
     notes: tuple[str, ...]
 
@@ -57,14 +59,15 @@ def check_document(ledger: Ledger, settings: Settings, body: Submission) -> Chec
     Raises:
         InputError: with one line for the first rule that is broken.
     """
-    space = reach(ledger, body).space
+    reached = reach(ledger, body)
+    space = reached.space
     notes: list[str] = []
     if not any(value is not None for value in space.stop.model_dump().values()):
         notes.append("it has no budget, so it ends with its last generation")
     if space.weights == "auto":
         notes.append("where published weights of the model cannot be had, training starts from random ones")
     individuals = space.search.population * space.search.generations
-    return Checked(space, individuals, tuple(notes))
+    return Checked(space, reached.data_id, individuals, tuple(notes))
 
 
 def submit_search(

@@ -16,6 +16,7 @@ from evolve.formatting import gain, verdict
 from evolve.ledger import EvaluationRecord, IndividualRecord, Ledger, SearchRecord
 from evolve.overview import ancestors, births
 from evolve.space import SearchSpace, shipped_spaces
+from evolve.trial import Json
 
 if TYPE_CHECKING:
     from evolve.ledger.records import DatasetRecord, KeyRecord
@@ -53,14 +54,20 @@ def search_detail(record: SearchRecord) -> View:
         population, generations = how.get("population"), how.get("generations")
         if isinstance(population, int) and isinstance(generations, int):
             individuals = population * generations
+    data_id = str(record.options.get("data") or "")
     return search_summary(record) | {
         "individuals": individuals,
-        "document": record.document,
-        "data": record.options.get("data") or record.document.get("data") or "",
+        "document": shown_document(record.document, data_id),
+        "data": data_id or record.document.get("data") or "",
         "data_hash": record.data_hash,
         "notes": record.options.get("notes") or [],
         "environment": record.environment,
     }
+
+
+def shown_document(document: Mapping[str, Json], data_id: str) -> View:
+    """A search space with the id of its data set, as it was sent; where that lies is for admins."""
+    return {**document, "data": data_id} if data_id else dict(document)
 
 
 def by_ref(

@@ -121,7 +121,7 @@ def _check(parts: Service, document: Document) -> dict[str, object]:
         "individuals": checked.individuals,
         "genes": len(checked.space.genes),
         "notes": checked.notes,
-        "document": checked.space.document(),
+        "document": views.shown_document(checked.space.document(), checked.data_id),
     }
 
 

@@ -99,7 +99,7 @@ class SearchDetail(SearchSummary):
 
     Attributes:
         individuals: How many it trains at most.
-        document: The search space.
+        document: The search space; its data set by what its submission called it.
         data: What its submission called the data set.
         data_hash: Content of the data set; empty until it is known.
         notes: What a person should know of how it began.
