@@ -32,6 +32,7 @@ from api.schemas.answers import (
     IndividualSummary,
     Page,
 )
+from api.weights import WeightsResponse, open_best_weights
 from evolve.ledger import IndividualRecord
 from evolve.trial import FailureKind, TrialState
 
@@ -119,8 +120,8 @@ async def get_best(
 )
 async def get_best_weights(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
     """Download the weights of the best individual so far."""
-    search_id, path = await parts.threads.read(views.best_weights, parts.ledger, ref)
-    return FileResponse(path, media_type="application/octet-stream", filename=f"best-{search_id}{path.suffix}")
+    search_id, opened = await parts.threads.read(open_best_weights, parts.ledger, ref)
+    return WeightsResponse(search_id, opened)
 
 
 @routes.get(
