@@ -1,6 +1,7 @@
 """The API against its own OpenAPI document: whatever is sent, it answers as that says, and never with a 5xx.
 
-`EVOLVE_SCHEMATHESIS_EXAMPLES=1000` makes the full test of it; the suite sends a few for each operation.
+`EVOLVE_SCHEMATHESIS_EXAMPLES=1000` makes the full test of it, with ten minutes of chains of operations at its end;
+the suite sends a few for each operation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from spaces import space
 from test_api_events import Served
 
 EXAMPLES = int(os.environ.get("EVOLVE_SCHEMATHESIS_EXAMPLES", "2"))
-LIMIT_SECONDS = 400 if EXAMPLES < 100 else 4 * 3600
+MANY = 100
+LIMIT_SECONDS = 400 if EXAMPLES < MANY else 4 * 3600
+CHAINS_SECONDS = 600
+PATIENCE_SECONDS = 12
+"""How long an answer may take; one request that is not whole, and so gets none, costs the test as much."""
 
 CONFIGURATION = """
 [checks.positive_data_acceptance]
@@ -87,20 +92,25 @@ class Populated(Served):
 @pytest.mark.slow
 def test_nothing_that_is_sent_breaks_the_contract(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, Populated(ledger, tmp_path) as service:
-        command = [
-            str(Path(sys.executable).with_name("st")), "run", f"{service.url}/openapi.json",
-            "--header", f"Authorization: Bearer {service.key}", "--checks", "all",
-            "--max-examples", str(EXAMPLES), "--continue-on-failure", "--request-timeout", "60", "--no-shrink",
-        ]  # fmt: skip
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-        )
-        shown = "\n".join(line[:300] for line in done.stdout.splitlines())
-        assert done.returncode == 0, shown + done.stderr[-2000:]
-        tested = re.search(r"Tested: +(\d+)", done.stdout)
+        tested = re.search(r"Tested: +(\d+)", send(service, tmp_path, "--max-examples", str(EXAMPLES)))
         assert tested
         assert int(tested[1]) == len(list(_operations(service)))
-        print(shown)
+        if EXAMPLES >= MANY:
+            send(service, tmp_path, "--phases", "stateful", "--max-time", str(CHAINS_SECONDS))
+
+
+def send(service: Populated, folder: Path, *options: str) -> str:
+    """Let Schemathesis send what it makes up; returns what it says."""
+    command = [
+        str(Path(sys.executable).with_name("st")), "run", f"{service.url}/openapi.json",
+        "--header", f"Authorization: Bearer {service.key}", "--checks", "all",
+        "--continue-on-failure", "--request-timeout", str(PATIENCE_SECONDS), "--no-shrink", *options,
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    shown = "\n".join(line[:300] for line in done.stdout.splitlines())
+    assert done.returncode == 0, shown + done.stderr[-2000:]
+    print(shown)
+    return done.stdout
 
 
 def _operations(service: Served) -> list[str]:
