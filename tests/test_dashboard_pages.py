@@ -20,7 +20,7 @@ from api.dashboard.sections.genes import milestone
 from dashboard_helpers import Driver, enter, fail_with, fill
 from dashboard_pages import opened, site_of, words
 from evolve.exceptions import InputError, LedgerError
-from evolve.ledger import Ledger, SearchState
+from evolve.ledger import Ledger, SearchRecord, SearchState
 from sample_searches import sample_ledger, search_record
 
 
@@ -174,6 +174,30 @@ def test_a_click_again_after_a_lost_answer_enters_nothing_twice(
 
     asyncio.run(look())
     assert len(ledger.searches()) == 1
+
+
+def test_several_searches_are_compared_in_mlflow(site, ledger: Ledger, tmp_path: Path, monkeypatch) -> None:
+    one, other = enter(ledger, tmp_path, "one"), enter(ledger, tmp_path, "other")
+    asked: list[str] = []
+
+    def comparison(_: str, *searches: SearchRecord) -> str:
+        asked.extend(each.id for each in searches)
+        return "#/compare-runs"
+
+    monkeypatch.setattr("evolve.tracking.links.comparison", comparison)
+
+    async def look() -> None:
+        with opened(site) as client:
+            answer = await downloads.compare_mlflow(client.request, f"{one.id},{other.id}")
+            assert (answer.status_code, asked) == (303, [one.id, other.id])
+            assert (await downloads.compare_mlflow(client.request, ",".join("abcdefghi"))).status_code == 422
+            assert (await downloads.compare_mlflow(client.request, "00000000")).status_code == 404
+            key_of(ledger, "admin")
+            site.service.doorkeeper.forget()
+            refused = await downloads.compare_mlflow(client.request, one.id)
+            assert refused.headers["location"].startswith("/login?next=")
+
+    asyncio.run(look())
 
 
 def test_importance_is_looked_at_again_as_a_search_grows() -> None:

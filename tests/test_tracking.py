@@ -24,7 +24,7 @@ from evolve import observers
 from evolve.exceptions import EvolveError, InputError, NotFound
 from evolve.ledger import IndividualRecord, Lease, Ledger, SearchRecord, SearchState
 from evolve.observers import Follower
-from evolve.tracking import MlflowObserver, prepare_store, ui_command
+from evolve.tracking import MlflowObserver, links, prepare_store, ui_command
 from evolve.tracking.links import comparison
 from evolve.tracking.names import safe_name
 from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec, TrialState
@@ -464,9 +464,9 @@ def test_a_deleted_experiment_gets_a_successor_with_everything(driver: Driver, l
     assert compared(uri, driver.search)[0] == runs["individual 0"].info.run_id
 
 
-def compared(uri: str, search: SearchRecord) -> list[str]:
+def compared(uri: str, *searches: SearchRecord) -> list[str]:
     """The runs that MLflow's page is asked to compare."""
-    path, _, query = comparison(uri, search).partition("?")
+    path, _, query = comparison(uri, *searches).partition("?")
     assert path == "#/compare-runs"
     asked = parse_qs(query)
     assert len(json.loads(asked["experiments"][0])) == 1
@@ -474,7 +474,9 @@ def compared(uri: str, search: SearchRecord) -> list[str]:
     return runs
 
 
-def test_the_best_of_one_search_are_selected_for_comparison(ledger: Ledger, uri: str, tmp_path: Path) -> None:
+def test_the_best_of_searches_are_selected_for_comparison(
+    ledger: Ledger, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = Driver(ledger, tmp_path), Driver(ledger, tmp_path)
     with pytest.raises(NotFound, match="MLflow must have runs of it"):
         comparison(uri, one.search)
@@ -485,6 +487,11 @@ def test_the_best_of_one_search_are_selected_for_comparison(ledger: Ledger, uri:
     runs = runs_of(uri, one.id)
     wanted = [runs[f"individual {number}"].info.run_id for number in (0, 5, 3, 2, 1)]  # 4 failed
     assert compared(uri, one.search) == wanted
+    shared = [runs_of(uri, other.id)[f"individual {number}"].info.run_id for number in (0, 2, 1)]
+    monkeypatch.setattr(links, "COMPARED", 6)
+    assert compared(uri, one.search, other.search) == [*wanted[:3], *shared]
+    monkeypatch.setattr(links, "COMPARED", 1)
+    assert compared(uri, one.search, other.search) == [*wanted[:2], *shared[:2]]
     with pytest.raises(EvolveError, match="MLflow: it must answer"):
         comparison("nonsense://there", one.search)
 

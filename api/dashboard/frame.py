@@ -47,8 +47,7 @@ def page(path: str, title: str, scope: str = "read") -> Callable[[Builder], Buil
             here = site()
             principal = await here.run(principal_of, here, request)
             if principal is None:
-                target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                return led_on(f"/login?next={quote(target, safe='/')}")
+                return led_on(f"/login?next={quote(address_within(request), safe='/')}")
             with _frame(principal, path):
                 if not principal.may(scope):
                     context.client.status_code = 403
@@ -67,6 +66,11 @@ def page(path: str, title: str, scope: str = "read") -> Callable[[Builder], Buil
         return builder
 
     return decorate
+
+
+def address_within(request: Request) -> str:
+    """What was asked for, as an address within the service."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def led_on(target: str) -> Response:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlencode
 
 from api import service
 from api.auth import Principal
@@ -34,16 +35,29 @@ Points: TypeAlias = Sequence[tuple[float, float]]
 @page("/compare", "Compare")
 async def compare_page(principal: Principal, ids: str = "") -> None:
     """The searches whose ids are in the address, with commas between."""
-    text("h1", "Compare searches")
-    wanted = list(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
+    here, wanted = site(), ids_of(ids)
+    with block(classes="ev-title-row"):
+        text("h1", "Compare searches")
+        if wanted and here.mlflow_pages:
+            address = f"/compare/mlflow?{urlencode({'ids': ','.join(wanted)})}"
+            link("MLflow", address, "ev-button ev-button-link", new_tab=True)
     if not wanted:
         with empty("Nothing to compare", "Tick two searches or more in the list, and press Compare."):
             link("To the list of searches", "/", "ev-button ev-button-link")
         return
+    await _Page(here, [(await here.run(service.search, here.ledger, each)).id for each in wanted]).build()
+
+
+def ids_of(ids: str) -> list[str]:
+    """The searches that an address names.
+
+    Raises:
+        InputError: They are too many to be compared.
+    """
+    wanted = list(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
     if len(wanted) > MOST:
         raise InputError(f"ids: {MOST} searches can be compared at once, but got {len(wanted)}; leave some out")
-    here = site()
-    await _Page(here, [(await here.run(service.search, here.ledger, each)).id for each in wanted]).build()
+    return wanted
 
 
 @dataclass(frozen=True)

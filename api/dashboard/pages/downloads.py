@@ -5,8 +5,8 @@ The API has the same for programs; a browser follows a link, and shows who it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 from urllib.parse import quote
 
 from fastapi import Request
@@ -14,14 +14,14 @@ from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse,
 from nicegui import app
 
 from api import service, views
-from api.dashboard.frame import principal_of
+from api.dashboard.frame import address_within, principal_of
+from api.dashboard.pages.compare import ids_of
 from api.dashboard.site import SCOPE_KEY, Site
 from api.routes.results import REPORT_POLICY
 from evolve.exceptions import EvolveError
 from evolve.ledger import Ledger
 from evolve.ledger.records import SearchRecord
 
-T = TypeVar("T")
 _YAML = "application/yaml"
 
 
@@ -63,30 +63,51 @@ async def report(request: Request, search_id: str) -> Response:
 @app.get("/searches/{search_id}/mlflow", include_in_schema=False)
 async def mlflow(request: Request, search_id: str) -> Response:
     """MLflow's page with the search's best runs selected for comparison."""
+    return await _compared(request, [search_id])
+
+
+@app.get("/compare/mlflow", include_in_schema=False)
+async def compare_mlflow(request: Request, ids: str = "") -> Response:
+    """MLflow's page with the best runs of several searches selected for comparison."""
+    try:
+        wanted = ids_of(ids)
+    except EvolveError as error:
+        return PlainTextResponse(f"{error}\n", 422)
+    return await _compared(request, wanted)
+
+
+async def _compared(request: Request, search_ids: Sequence[str]) -> Response:
     here = cast("Site", request.scope[SCOPE_KEY])
 
-    def find(ledger: Ledger, search: SearchRecord) -> Response:
+    def find() -> Response:
         from evolve.tracking.links import comparison  # brings MLflow, which takes seconds
 
-        return RedirectResponse(f"{here.mlflow_pages}/{comparison(here.settings.tracking_uri, search)}", 303)
+        searches = [service.search(here.ledger, each) for each in search_ids]
+        return RedirectResponse(f"{here.mlflow_pages}/{comparison(here.settings.tracking_uri, *searches)}", 303)
 
-    return await _answered(request, search_id, find, heavy=True)
+    return await _guarded(request, find, heavy=True)
 
 
 async def _answered(
     request: Request, search_id: str, read: Callable[[Ledger, SearchRecord], Response], *, heavy: bool = False
 ) -> Response:
-    """What `read` makes of a search, for somebody who may see it; one line where it cannot be had.
+    """What `read` makes of a search, for somebody who may see it."""
+    ledger = cast("Site", request.scope[SCOPE_KEY]).ledger
+    return await _guarded(request, lambda: read(ledger, service.search(ledger, search_id)), heavy=heavy)
+
+
+async def _guarded(request: Request, read: Callable[[], Response], *, heavy: bool) -> Response:
+    """What `read` gives, for somebody who may see it; one line where it cannot be had.
 
     What is `heavy` takes seconds, or waits for others, and does not do so in a thread that pages need.
     """
     here = cast("Site", request.scope[SCOPE_KEY])
     if await here.run(principal_of, here, request) is None:
-        return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
+        return RedirectResponse(f"/login?next={quote(address_within(request), safe='/')}", 303)
 
     def answer() -> Response:
         try:
-            return read(here.ledger, service.search(here.ledger, search_id))
+            return read()
         except EvolveError as error:
             return PlainTextResponse(f"{error}\n", 404)
 
