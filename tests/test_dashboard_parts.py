@@ -202,6 +202,21 @@ def test_what_follows_from_a_record() -> None:
     assert facts.metric_of(strange) == "mAP50-95"
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("demo", "yolo12n on demo"),
+        ("v1.2", "yolo12n on v1.2"),
+        ("/data/sets/bottles/data.yaml", "yolo12n on bottles"),
+        ("/data/sets/bottles", "yolo12n on bottles"),
+        ("../bottles.yaml", "yolo12n on bottles"),
+        ("/data.yaml", "yolo12n on data"),
+    ],
+)
+def test_a_data_set_has_a_short_name(data: str, words: str) -> None:
+    assert facts.what_of(search_record(options={"data": data})) == words
+
+
 def test_who_owns_a_search() -> None:
     mine = search_record(submitted_by="aa")
     assert facts.owns(Principal("aa", ("submit",)), mine)
@@ -315,7 +330,7 @@ def test_cookies_name_a_key_until_it_is_revoked(ledger: Ledger, tmp_path: Path) 
     sessions = Sessions(ledger.registry, home, clock=lambda: now)
     principal = Principal(made["key_id"], ("admin",))
     cookie = sessions.cookie(principal)
-    assert token.split("_")[2] not in cookie
+    assert token.split("_", 2)[2] not in cookie
     assert sessions.principal(cookie) == principal
     assert Sessions(ledger.registry, home, clock=lambda: now).principal(cookie) == principal  # after a restart
     assert Sessions(ledger.registry, tmp_path / "other", clock=lambda: now).principal(cookie) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, cast
 
 from api.auth import Principal
@@ -117,7 +118,16 @@ def what_of(search: SearchRecord) -> str:
     """What is trained on which data."""
     model = search.document.get("model") or search.objective
     data = search.options.get("data") or search.document.get("data")
-    return f"{model} on {data}" if data else str(model)
+    return f"{model} on {_short(str(data))}" if data else str(model)
+
+
+def _short(data: str) -> str:
+    """What a data set is called: its id, or of a path the folder, or the file where that says more."""
+    path = PurePath(data)
+    if path.suffix not in (".yaml", ".yml"):
+        return path.name or data
+    plain = path.stem in ("data", "dataset") and path.parent.name
+    return path.parent.name if plain else path.stem
 
 
 def owns(principal: Principal, search: SearchRecord) -> bool:
