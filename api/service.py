@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.auth import Principal
-from api.reach import DEMO, Reached, reach
-from api.schemas.submissions import Submission, is_identifier
+from api.reach import Reached, reach
+from api.schemas.submissions import Submission
 from evolve.environment import describe_environment
-from evolve.exceptions import DataError, Forbidden, InputError, LeaseHeld, SearchNotFound, StateConflict
+from evolve.exceptions import Forbidden, LeaseHeld, SearchNotFound, StateConflict
 from evolve.ledger import Ledger, Request, SearchRecord, SearchState
 from evolve.searches import cancel_idle, is_driven
 from evolve.space import SearchSpace
@@ -25,13 +25,10 @@ from evolve.space.validation import show
 from evolve.trial import Json
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import DatasetRecord
     from evolve.settings import Settings
-    from workers.datasets import DatasetReport
 
 log = logging.getLogger(__name__)
 
-_MOST_WARNINGS = 20
 TRASH = ".trash-"
 """How the folder of a search that was deleted is called until it is gone."""
 
@@ -265,48 +262,3 @@ def _refuse_over(record: SearchRecord) -> None:
         raise StateConflict(
             f"search {record.id}: must be unfinished, but it is {record.state}; submit a new one to go on"
         )
-
-
-def register_dataset(
-    ledger: Ledger, settings: Settings, dataset_id: str, path: str, principal: Principal
-) -> DatasetRecord:
-    """Judge a data set of this machine, get it ready, and let searches name it by its id. This may take long.
-
-    Args:
-        ledger: Where it is recorded.
-        settings: Where prepared data are kept.
-        dataset_id: What searches call it; one of the same id is replaced.
-        path: Absolute path of its YAML, or of the folder that holds it.
-        principal: Who registers it.
-
-    Raises:
-        InputError: if the id or the path cannot be used.
-        DataError: if it cannot be trained on.
-    """
-    from workers.datasets import check_dataset, prepare_view
-
-    if not is_identifier(dataset_id) or dataset_id == DEMO:
-        raise InputError(
-            f"id: must be letters, digits, '.', '_' or '-', at most 64, and not {DEMO}, but got {show(dataset_id)}"
-        )
-    if "\0" in path or not os.path.isabs(path) or not os.path.exists(path):
-        raise DataError(
-            "path: must be the absolute path of a data YAML, or of its folder, on the service's machine, "
-            f"but got {show(path)}"
-        )
-    report = check_dataset(path, settings.home)
-    report.raise_for_errors()
-    prepare_view(report, settings.home)
-    return ledger.registry.add_dataset(
-        dataset_id, path, report.content_hash, dataset_summary(report), registered_by=principal.key_id
-    )
-
-
-def dataset_summary(report: DatasetReport) -> dict[str, Json]:
-    """What a list of data sets shows of one."""
-    return {
-        "names": list(report.names),
-        "images": dict(report.image_counts),
-        "boxes": {split: sum(counts) for split, counts in report.box_counts.items()},
-        "warnings": list(report.warnings()[:_MOST_WARNINGS]),
-    }

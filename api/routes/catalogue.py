@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 
-from api import reach, service, views
+from api import datasets, reach, views
 from api.auth import Principal
 from api.deps import Admin, DocumentDep, Reader, Service, ServiceDep, accepts
 from api.documents import YAML_TYPE, Document
@@ -63,7 +63,7 @@ async def register_dataset(principal: Admin, parts: ServiceDep, document: Docume
 
 def _register(parts: Service, document: Document, principal: Principal) -> views.View:
     body = document.read(NewDataset)
-    record = service.register_dataset(parts.ledger, parts.settings, body.id, body.path, principal)
+    record = datasets.register_dataset(parts.ledger, parts.settings, body.id, body.path, principal)
     return views.dataset(record, with_path=True)
 
 

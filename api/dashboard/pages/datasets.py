@@ -7,7 +7,7 @@ from functools import partial
 
 from nicegui import ui
 
-from api import service
+from api import datasets
 from api.auth import Principal
 from api.dashboard.components import block, busy, button, confirmed, empty, text
 from api.dashboard.components.text import attribute
@@ -84,7 +84,7 @@ class _Page:
             principal = await require("admin")
             here = self._here
             record = await here.service.threads.heavy(
-                service.register_dataset,
+                datasets.register_dataset,
                 here.ledger,
                 here.settings,
                 str(self._id.value or "").strip(),
