@@ -19,7 +19,7 @@ demo: setup
 
 # Clusters, services and browsers share two cores here: a test that fails is tried once more, and the summary says so.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --reruns 1
 
 check: setup
 	scripts/check

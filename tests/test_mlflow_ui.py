@@ -87,6 +87,7 @@ def test_a_taken_port_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_an_mlflow_that_is_away_is_one_line(tmp_path: Path, uri: str) -> None:
     (tmp_path / "space.yaml").write_text(dump_yaml(document(search={"population": 2, "generations": 1})))
     environment = {**os.environ, "EVOLVE_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": uri}
+    environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"  # its own ones last half a minute
 
     def evolve(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "evolve", *arguments]

@@ -65,7 +65,8 @@ async def confirmed(question: str, consequence: str, action: str, *, danger: boo
             button("Keep as it is", lambda: dialog.submit(False), autofocus=True)
             button(action, lambda: dialog.submit(True), "danger" if danger else "strong")
     answer = await dialog
-    dialog.delete()
+    if not dialog.is_deleted:  # with the whole page, whose reader was shut out meanwhile
+        dialog.delete()
     return answer is True
 
 
