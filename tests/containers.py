@@ -46,9 +46,8 @@ def check_this_machine() -> None:
     if tried.returncode:
         raise Unavailable(f"needs namespaces: {tried.stderr.strip()}")
     for path in (ROOT, Path(sys.prefix), Path(sys.executable).resolve(), Path(sys.base_prefix)):
-        closed = [each for each in (path, *path.parents) if not each.stat().st_mode & 0o001]
-        if closed or not path.stat().st_mode & 0o004:
-            raise Unavailable(f"{(closed or [path])[0]} must be open to every user, since services run as nobody")
+        if path.stat().st_mode & 0o005 != 0o005:
+            raise Unavailable(f"{path} must be readable by every user, since services run as nobody")
 
 
 @dataclass(frozen=True)
