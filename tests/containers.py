@@ -48,6 +48,8 @@ def check_this_machine() -> None:
     for path in (ROOT, Path(sys.prefix), Path(sys.executable).resolve(), Path(sys.base_prefix)):
         if path.stat().st_mode & 0o005 != 0o005:
             raise Unavailable(f"{path} must be readable by every user, since services run as nobody")
+        if path.is_relative_to("/tmp"):
+            raise Unavailable(f"{path} must lie outside /tmp, of which every container has its own")
 
 
 @dataclass(frozen=True)
