@@ -67,10 +67,11 @@ def check_document(ledger: Ledger, settings: Settings, body: Submission) -> Chec
     return Checked(space, reached.data_id, individuals, tuple(notes))
 
 
-def submit_search(
+def enter_search(
     ledger: Ledger,
     settings: Settings,
     body: Submission,
+    reached: Reached,
     principal: Principal,
     idempotency_key: str | None = None,
 ) -> tuple[SearchRecord, bool]:
@@ -80,6 +81,7 @@ def submit_search(
         ledger: Where it is recorded.
         settings: Where things are kept.
         body: What somebody wants run.
+        reached: What `api.reach.reach` made of it.
         principal: Who wants it.
         idempotency_key: A second call with the same one, by the same principal, enters nothing.
 
@@ -87,21 +89,8 @@ def submit_search(
         The search, and whether this call entered it.
 
     Raises:
-        InputError: with one line for the first rule that is broken.
         IdempotencyConflict: if the key came with another submission before.
     """
-    return enter_search(ledger, settings, body, reach(ledger, body), principal, idempotency_key)
-
-
-def enter_search(
-    ledger: Ledger,
-    settings: Settings,
-    body: Submission,
-    reached: Reached,
-    principal: Principal,
-    idempotency_key: str | None = None,
-) -> tuple[SearchRecord, bool]:
-    """The second half of `submit_search`, for a submission that was checked by `api.reach.reach`."""
     from evolve.compose import RunOptions
 
     search_id = os.urandom(4).hex()

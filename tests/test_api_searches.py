@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api import service
+from api.reach import reach
 from api.schemas import answers
 from api_helpers import Api, add_key, line_of, make_app, opened
 from dataset_factory import write_dataset
@@ -174,7 +175,9 @@ def test_one_key_from_many_threads_enters_one_search(ledger_url: str, tmp_path: 
 
         def enter(_: int) -> tuple[str, bool]:
             barrier.wait()
-            record, created = service.submit_search(ledger, parts.settings, body, principal, "same")
+            record, created = service.enter_search(
+                ledger, parts.settings, body, reach(ledger, body), principal, "same"
+            )
             return record.id, created
 
         with ThreadPoolExecutor(8) as pool:
