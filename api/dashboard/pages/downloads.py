@@ -10,7 +10,7 @@ from typing import cast
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from nicegui import app
 
 from api import service, views
@@ -18,6 +18,7 @@ from api.dashboard.frame import address_within, principal_of
 from api.dashboard.pages.compare import ids_of
 from api.dashboard.site import SCOPE_KEY, Site
 from api.routes.results import REPORT_POLICY
+from api.weights import WeightsResponse, open_best_weights
 from evolve.exceptions import EvolveError
 from evolve.ledger import Ledger
 from evolve.ledger.records import SearchRecord
@@ -42,9 +43,7 @@ async def best_weights(request: Request, search_id: str) -> Response:
     """The weights of the best individual."""
 
     def read(ledger: Ledger, search: SearchRecord) -> Response:
-        _, path = views.best_weights(ledger, search.id)
-        name = f"best-{search.id}{path.suffix}"
-        return FileResponse(path, media_type="application/octet-stream", filename=name)
+        return WeightsResponse(*open_best_weights(ledger, search.id))
 
     return await _answered(request, search_id, read)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import ui
 
-from api import service
+from api import service, views
 from api.dashboard.components import block, button, text
 from api.dashboard.components.text import preformatted
 from api.dashboard.facts import owns
@@ -30,7 +30,7 @@ class Settings(Section):
         with block(classes="ev-split"):
             with block("section", "ev-card"):
                 text("h2", "Search space")
-                preformatted(dump_yaml(dict(record.document)))
+                preformatted(dump_yaml(views.search_detail(record)["document"]))
             with block(classes="ev-panel"):
                 with block("section", "ev-card"):
                     text("h2", "How it runs")
