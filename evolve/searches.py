@@ -91,12 +91,9 @@ def cancel_idle(ledger: Ledger, search: SearchRecord) -> None:
     """
     ledger.end_idle(search.id, SearchState.CANCELLED, "cancelled on request")
     shelf = WeightShelf(Path(search.directory))
-    for record in ledger.history(search.id):
+    for record in sorted(ledger.individuals(search.id), key=lambda each: (each.told is None, each.told)):
         if record.reused_from is None:
             shelf.offer(record.number, record.fitness)
-    for record in ledger.individuals(search.id):
-        if record.told is None:
-            shelf.offer(record.number, None)
     shelf.clear()
 
 

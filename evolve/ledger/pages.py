@@ -31,6 +31,7 @@ from evolve.ledger.records import (
     SearchRecord,
     SearchState,
 )
+from evolve.ledger.writing import UNFINISHED
 from evolve.trial import TrialState
 
 MOST = 1000
@@ -39,7 +40,6 @@ MOST = 1000
 _LARGEST = 2**31 - 1
 _TINY = 1e-150
 _QUEUED = (SearchState.CREATED, SearchState.RUNNING, SearchState.PAUSED, SearchState.INTERRUPTED)
-_UNDER_WAY = [str(state) for state in TrialState if not state.is_finished]
 
 SEARCH_ORDERS = {
     "created": searches.c.ordinal,
@@ -204,7 +204,7 @@ def _summaries(rows: Iterable[dict[str, Any]]) -> list[GenerationSummary]:
 
 def running(connection: Connection, search_id: str) -> list[EvaluationRecord]:
     """Evaluations without an end, by individual and attempt."""
-    query = select(evaluations).where(evaluations.c.state.in_(_UNDER_WAY), evaluations.c.search_id == search_id)
+    query = select(evaluations).where(evaluations.c.state.in_(UNFINISHED), evaluations.c.search_id == search_id)
     query = query.order_by(evaluations.c.individual, evaluations.c.attempt)
     return [queries.evaluation_record(row) for row in queries.rows(connection, query)]
 
@@ -231,7 +231,7 @@ def totals(connection: Connection) -> LedgerTotals:
     trials = connection.execute(
         select(evaluations.c.state, func.count().label("amount"))
         .join(searches, searches.c.id == evaluations.c.search_id)
-        .where(evaluations.c.state.in_(_UNDER_WAY), driven)
+        .where(evaluations.c.state.in_(UNFINISHED), driven)
         .group_by(evaluations.c.state)
     ).all()
     under_way = {str(row.state): row.amount for row in trials}

@@ -24,11 +24,17 @@ def alone(database: Database) -> Iterator[bool]:
     if engine.dialect.name == "sqlite":
         lock = FileLock(f"{engine.url.database}{_SUFFIX}")
         try:
-            with lock.acquire(timeout=0):
-                yield True
+            lock.acquire(timeout=0)
         except Timeout:
             yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _NUMBER}))
-        connection.invalidate()  # the lock goes with the connection, which others would get otherwise
+        try:
+            yield bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _NUMBER}))
+        finally:
+            connection.invalidate()  # the lock goes with the connection, which others would get otherwise
