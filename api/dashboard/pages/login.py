@@ -17,6 +17,7 @@ from api.dashboard.components.text import attribute
 from api.dashboard.frame import led_on, principal_of
 from api.dashboard.session import COOKIE, SECONDS
 from api.dashboard.site import SCOPE_KEY, Site, site
+from api.deps import address_of
 
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 _MOST_BYTES = 4096
@@ -59,7 +60,7 @@ async def sign_in(request: Request) -> Response:
     here = cast("Site", request.scope[SCOPE_KEY])
     form = await request.form(max_files=0, max_fields=4, max_part_size=_MOST_BYTES)
     key, target = str(form.get("key", "")).strip(), _local(str(form.get("next", "/")))
-    address = request.client.host if request.client else "unknown"
+    address = address_of(request)
     # a key is looked up in any case: others at the same address, and their mistakes, keep nobody out who has one
     principal = await here.run(authenticate, here.ledger.registry, key[:_MOST_BYTES])
     if principal is None:
