@@ -17,6 +17,7 @@ from api.dashboard.pages import compare, downloads, individual, keys, submit
 from api.dashboard.pages import search as search_pages
 from api.dashboard.sections import View
 from api.dashboard.sections.genes import milestone
+from api.dashboard.sections.settings import Settings
 from dashboard_helpers import Driver, enter, fail_with, fill
 from dashboard_pages import opened, site_of, words
 from evolve.exceptions import InputError, LedgerError
@@ -325,5 +326,18 @@ def test_a_search_without_individuals_says_so(site, ledger: Ledger, tmp_path: Pa
             await page._follower.now()
             assert page._section._unborn.visible
             assert not page._section._nothing.visible
+
+    asyncio.run(look())
+
+
+def test_settings_name_the_data_set_and_not_where_it_lies(site, ledger: Ledger, tmp_path: Path) -> None:
+    search = enter(ledger, tmp_path, "bottles", document={"data": "/secret/folder/data.yaml"})
+
+    async def look() -> None:
+        with opened(site, LOCAL) as client:
+            section = Settings(View(site, LOCAL, search.id))
+            section.build(site.searches.snapshot(search.id))
+            assert "data: demo" in words(client)
+            assert "/secret" not in words(client)
 
     asyncio.run(look())
