@@ -23,6 +23,7 @@ from dashboard_pages import opened, site_of, words
 from evolve.exceptions import InputError, LedgerError
 from evolve.ledger import Ledger, SearchRecord, SearchState
 from sample_searches import sample_ledger, search_record
+from test_api_paths import with_weights
 
 
 @pytest.fixture
@@ -341,3 +342,25 @@ def test_settings_name_the_data_set_and_not_where_it_lies(site, ledger: Ledger, 
             assert "/secret" not in words(client)
 
     asyncio.run(look())
+
+
+def test_weights_arrive_whole_though_the_search_removes_them(site, ledger: Ledger, tmp_path: Path) -> None:
+    search, got = enter(ledger, tmp_path, "bottles"), []
+    (path,) = with_weights(ledger, search.id, "a.pt")
+
+    async def receive() -> None:
+        await asyncio.Event().wait()  # the reader stays
+
+    async def send(message) -> None:
+        got.append(message)
+
+    async def look() -> None:
+        with opened(site) as client:
+            answer = await downloads.best_weights(client.request, search.id)
+            path.unlink()
+            await answer(client.request.scope, receive, send)
+
+    asyncio.run(look())
+    assert b"".join(each.get("body", b"") for each in got) == b"a.pt" * 100_000
+    name = dict(got[0]["headers"])[b"content-disposition"].decode()
+    assert name == f'attachment; filename="best-{search.id}.pt"'
