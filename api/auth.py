@@ -13,7 +13,7 @@ from evolve.exceptions import LedgerError
 from evolve.keys import SCOPES, allows, make_key, same_digest, split_key
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import KeyRecord
+    from evolve.ledger.service_records import KeyRecord
 
 __all__ = ["LOCAL", "Doorkeeper", "Principal", "authenticate", "make_key"]
 

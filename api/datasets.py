@@ -14,7 +14,7 @@ from evolve.space.validation import show
 from evolve.trial import Json
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import DatasetRecord
+    from evolve.ledger.service_records import DatasetRecord
     from evolve.settings import Settings
     from workers.datasets import DatasetReport
 

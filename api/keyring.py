@@ -9,8 +9,8 @@ from evolve.keys import make_key
 
 if TYPE_CHECKING:
     from api.auth import Principal
-    from evolve.ledger.records import KeyRecord
     from evolve.ledger.registry import Registry
+    from evolve.ledger.service_records import KeyRecord
 
 
 def create_key(registry: Registry, name: str, scope: str) -> tuple[KeyRecord, str]:

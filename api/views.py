@@ -19,7 +19,7 @@ from evolve.space import SearchSpace, shipped_spaces
 from evolve.trial import Json
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import DatasetRecord, KeyRecord
+    from evolve.ledger.service_records import DatasetRecord, KeyRecord
 
 _SUMMARY = answers.SearchSummary.model_fields
 _INDIVIDUAL = answers.IndividualSummary.model_fields

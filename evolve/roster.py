@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from evolve.search.base import Proposal
 
-Training: TypeAlias = tuple[str, int | None]
-"""What makes two individuals the same training: the key of their genes, and whose weights they start from."""
+Training: TypeAlias = tuple[str, int | None, int | None, str]
+"""What makes two individuals the same training: genes, whose weights they start from, seed, and settings."""
 
 
 @dataclass
@@ -102,4 +103,5 @@ class Roster:
 
 
 def _training(proposal: Proposal) -> Training:
-    return proposal.key, proposal.inherited_from
+    settings = json.dumps(dict(proposal.settings), sort_keys=True)
+    return proposal.key, proposal.inherited_from, proposal.seed, settings

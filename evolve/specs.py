@@ -40,8 +40,8 @@ class SpecTemplate:
             individual=proposal.number,
             attempt=attempt,
             params=proposal.params,
-            settings=self.settings,
-            seed=self.seed,
+            settings={**self.settings, **proposal.settings},
+            seed=self.seed if proposal.seed is None else proposal.seed,
             directory=str(trial_directory(self.directory, proposal.number)),
             model=self.model,
             weights=self.weights if inherited is None else inherited,
@@ -67,6 +67,10 @@ def record_of(search_id: str, proposal: Proposal) -> IndividualRecord:
         operators=proposal.operators,
         origins=proposal.origins,
         inherited_from=proposal.inherited_from,
+        role=proposal.role,
+        original=proposal.original,
+        seed=proposal.seed,
+        settings=proposal.settings,
     )
 
 
@@ -82,9 +86,20 @@ def proposal_of(record: IndividualRecord) -> Proposal:
         operators=record.operators,
         origins=record.origins,
         inherited_from=record.inherited_from,
+        role=record.role,
+        original=record.original,
+        seed=record.seed,
+        settings=record.settings,
     )
 
 
 def outcome_of(record: IndividualRecord) -> Outcome:
     """The verdict in a record that has one."""
-    return Outcome(proposal_of(record), record.fitness, record.failure)
+    return Outcome(
+        proposal_of(record),
+        record.fitness,
+        record.failure,
+        rungs=record.rungs,
+        objectives=record.objectives,
+        seconds=record.seconds,
+    )

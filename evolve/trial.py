@@ -29,6 +29,22 @@ class FailureKind(StrEnum):
     CODE = "code"
 
 
+class Role(StrEnum):
+    """What an individual is there for.
+
+    A `REPEAT` has the genes of another individual and another seed: how far the two differ is noise. A `PARTIAL`
+    one is trained cheaply (smaller pictures, part of the data), which tells whether a whole training would pay. A
+    `CONTINUATION` goes on with a training that was stopped, or has a partial one repeated in full. A `FINAL` is
+    trained when the search is over.
+    """
+
+    SEARCH = "search"
+    REPEAT = "repeat"
+    PARTIAL = "partial"
+    CONTINUATION = "continuation"
+    FINAL = "final"
+
+
 class TrialState(StrEnum):
     """The life of an evaluation: pending -> running -> one of the finished states.
 

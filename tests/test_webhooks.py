@@ -17,7 +17,7 @@ from api.webhooks import AddressGuard, WebhookDispatcher, dispatcher, make_secre
 from api.webhooks.messages import kind_of
 from evolve.ledger import EventKind, EventRecord, Ledger, SearchRecord, SearchState
 from evolve.ledger.hooks import observer_of
-from evolve.ledger.records import WebhookRecord
+from evolve.ledger.service_records import WebhookRecord
 from ledger_fixtures import create, live
 from webhook_receiver import Receiver
 

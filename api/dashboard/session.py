@@ -15,7 +15,7 @@ from typing import Protocol
 
 from api.auth import Principal
 from evolve.exceptions import NotFound
-from evolve.ledger.records import KeyRecord
+from evolve.ledger.service_records import KeyRecord
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from api.views import View, page
 from api.webhooks import AddressGuard, deliver, make_secret, ping
 from api.webhooks.addresses import check_url, port_of
 from evolve.exceptions import StateConflict
-from evolve.ledger.records import WebhookRecord
+from evolve.ledger.service_records import WebhookRecord
 
 routes = router("webhooks")
 

@@ -25,7 +25,7 @@ from evolve.ledger.hooks import observer_of
 if TYPE_CHECKING:
     from api.webhooks.addresses import AddressGuard
     from evolve.ledger import EventRecord, Ledger
-    from evolve.ledger.records import WebhookRecord
+    from evolve.ledger.service_records import WebhookRecord
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from evolve.ledger.hooks import observer_of
 
 if TYPE_CHECKING:
     from evolve.ledger import EventKind, EventRecord, Ledger
-    from evolve.ledger.records import WebhookRecord
+    from evolve.ledger.service_records import WebhookRecord
 
 OBSERVER = "webhooks"
 """Whose cursors say up to where new events have been looked through."""

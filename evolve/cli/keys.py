@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import KeyRecord
+    from evolve.ledger.service_records import KeyRecord
 
 
 def register(app: typer.Typer) -> None:

@@ -3,22 +3,20 @@
 from evolve.ledger.hooks import observer_of
 from evolve.ledger.lease import Lease
 from evolve.ledger.records import (
-    DatasetRecord,
     EpochRecord,
     EvaluationRecord,
     EventKind,
     EventRecord,
     GenerationSummary,
     IndividualRecord,
-    KeyRecord,
     LedgerTotals,
     Request,
     SearchRecord,
     SearchState,
     Standing,
-    WebhookRecord,
 )
 from evolve.ledger.registry import Registry
+from evolve.ledger.service_records import DatasetRecord, KeyRecord, WebhookRecord
 from evolve.ledger.store import Ledger
 from evolve.ledger.transaction import Transaction
 

@@ -13,7 +13,7 @@ from evolve.ledger.creation import new_id
 from evolve.ledger.dialect import DatabaseTime, PlainName
 from evolve.ledger.entries import Entries, enter, require
 from evolve.ledger.models import cursors, searches, webhooks
-from evolve.ledger.records import WebhookRecord
+from evolve.ledger.service_records import WebhookRecord
 
 _LONGEST_ERROR = 500
 

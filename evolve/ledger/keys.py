@@ -13,7 +13,7 @@ from evolve.ledger.creation import new_id
 from evolve.ledger.dialect import DatabaseTime
 from evolve.ledger.entries import Entries, enter, require
 from evolve.ledger.models import api_keys
-from evolve.ledger.records import KeyRecord
+from evolve.ledger.service_records import KeyRecord
 
 _TOUCH_SECONDS = 60.0
 

@@ -20,13 +20,13 @@ from evolve.ledger.records import (
     SearchRecord,
     SearchState,
 )
-from evolve.trial import FailureKind, TrialState
+from evolve.trial import FailureKind, Role, TrialState
 
 _Record = TypeVar("_Record", SearchRecord, IndividualRecord)
 _PREFIX = 4  # an abbreviated id has at least this many characters
 
 _PRIVATE = {"ordinal", "lease_token", "lease_since", "last_event"}
-_DOCUMENTS = ("document", "options", "environment")
+_DOCUMENTS = ("document", "options", "environment")  # `answer` is short
 _LEASED = (searches.c.lease_expires > DatabaseTime()).label("leased")
 SEARCH = select(*(column for column in searches.c if column.name not in _PRIVATE), _LEASED)
 LIGHT_SEARCH = select(*(column for column in searches.c if column.name not in (*_PRIVATE, *_DOCUMENTS)), _LEASED)
@@ -158,8 +158,10 @@ def individual_record(row: dict[str, Any]) -> IndividualRecord:
     """A row of `individuals` or `LIGHT_INDIVIDUAL`; without its story that is empty."""
     for name, nothing in _STORY.items():
         row.setdefault(name, nothing)
-    for name in ("genome", "parents", "operators"):
+    for name in ("genome", "parents", "operators", "objectives"):
         row[name] = tuple(row[name])
+    row["role"] = Role(row["role"])
+    row["rungs"] = {float(rung): value for rung, value in row["rungs"].items()}  # JSON has no other keys than texts
     _restore_verdict(row)
     return _filled(IndividualRecord, row)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from evolve.trial import FailureKind, Json, TrialState
+from evolve.trial import FailureKind, Json, Role, TrialState
 
 
 class SearchState(StrEnum):
@@ -90,6 +90,7 @@ class SearchRecord:
     priority: int = 0  # higher ones get workers first
     allotment: int | None = None  # how many workers a supervisor grants it now
     submitted_by: str | None = None  # id of the key that it was submitted with
+    answer: Mapping[str, Json] | None = None  # what the finals came to; see evolve.finals
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ class IndividualRecord:
         fitness: None until evaluated, and for failures.
         reused_from: The individual whose verdict holds for this one too, as it was the same training.
         inherited_from: The individual whose weights this one starts from; None for the weights of the search.
+        role: What it is there for.
+        original: The individual whose genes it has, for every role but `SEARCH`.
+        seed: Seed of its training; None for that of the search.
+        settings: Training settings that differ from those of the search.
+        rungs: Best fitness up to each rung that the training passed, by epochs or what a rung is measured in.
+        objectives: Values of the space's `objectives`, in their order, each the larger the better.
+        seconds: What its training took, all attempts together.
     """
 
     search_id: str
@@ -129,6 +137,13 @@ class IndividualRecord:
     reused_from: int | None = None
     attempts: int = 0
     inherited_from: int | None = None
+    role: Role = Role.SEARCH
+    original: int | None = None
+    seed: int | None = None
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    rungs: Mapping[float, float] = field(default_factory=dict)
+    objectives: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -233,66 +248,3 @@ class LedgerTotals:
     trial_seconds: float
     trials_pending: int  # of driven searches
     trials_running: int
-
-
-@dataclass(frozen=True)
-class KeyRecord:
-    """An API key; its secret is known to its owner only.
-
-    Attributes:
-        digest: SHA-256 of the secret, in hexadecimal digits.
-        scopes: What it may do.
-    """
-
-    id: str
-    name: str
-    digest: str
-    scopes: tuple[str, ...]
-    created_at: float
-    revoked_at: float | None = None
-    last_used_at: float | None = None
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """A data set that submitted searches may train on.
-
-    Attributes:
-        path: Its data YAML, on the machines that train.
-        content_hash: Of labels and pictures, when it was registered.
-        summary: What a person is shown of it, such as classes and numbers of pictures.
-        registered_by: Id of a key.
-    """
-
-    id: str
-    path: str
-    content_hash: str
-    summary: Mapping[str, Json]
-    registered_by: str | None
-    created_at: float
-
-
-@dataclass(frozen=True)
-class WebhookRecord:
-    """An address that is told of events.
-
-    Attributes:
-        kinds: What it is told of.
-        secret: Signs what it is sent.
-        search_id: The one search that it hears of; None for all.
-        created_by: Id of a key.
-        failures: Deliveries that failed since the last one that did not.
-        last_error: Of the last delivery, empty if it arrived.
-        disabled_at: When it was given up.
-    """
-
-    id: str
-    url: str
-    kinds: tuple[str, ...]
-    secret: str
-    search_id: str | None
-    created_by: str | None
-    created_at: float
-    failures: int = 0
-    last_error: str = ""
-    disabled_at: float | None = None

@@ -14,7 +14,8 @@ from evolve.ledger.entries import require
 from evolve.ledger.hooks import Webhooks
 from evolve.ledger.keys import Keys
 from evolve.ledger.models import datasets, submissions
-from evolve.ledger.records import DatasetRecord, SearchRecord
+from evolve.ledger.records import SearchRecord
+from evolve.ledger.service_records import DatasetRecord
 from evolve.trial import Json
 
 LONGEST_KEY = 255

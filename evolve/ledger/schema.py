@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, String, column, inspect, select, tabl
 
 from evolve.exceptions import LedgerError
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision in `migrations/versions`, oldest first."""
 
 HEAD = REVISIONS[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -13,6 +13,8 @@ from evolve.ledger.models import epochs, evaluations, individuals, searches
 from evolve.ledger.records import EventKind, IndividualRecord, SearchState
 from evolve.ledger.writing import UNFINISHED, VERDICT, RowWriter, floats
 from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
+
+_NOTHING: Mapping[float, float] = {}
 
 
 class Transaction(RowWriter):
@@ -72,7 +74,13 @@ class Transaction(RowWriter):
                 "operators": individual.operators,
                 "origins": individual.origins,
                 "inherited_from": individual.inherited_from,
+                "role": individual.role,
+                "original": individual.original,
+                "seed": individual.seed,
+                "settings": individual.settings,
                 "metrics": {},
+                "rungs": {},
+                "objectives": (),
             },
         )
         self._append(
@@ -226,8 +234,22 @@ class Transaction(RowWriter):
         metrics: Mapping[str, float] | None = None,
         failure: FailureKind | None = None,
         reused_from: int | None = None,
+        rungs: Mapping[float, float] = _NOTHING,
+        objectives: Sequence[float] = (),
+        seconds: float = 0.0,
     ) -> int:
         """Record the final verdict on an individual; only a completed one can be the best.
+
+        Args:
+            individual: Its number.
+            state: How its training ended.
+            fitness: Of the whole training; None for a failure, and for a training that is partial.
+            metrics: Of the best epoch.
+            failure: What went wrong for good.
+            reused_from: Whose verdict holds for it, too.
+            rungs: Best fitness up to each rung.
+            objectives: Values of the objectives, in their order.
+            seconds: What the training took, all attempts together.
 
         Returns:
             Its position in the order in which verdicts are told to the search, from 0.
@@ -240,9 +262,13 @@ class Transaction(RowWriter):
             raise ValueError(f"fitness must be finite or None, but got {fitness}")
         told: int = self._totals["evaluated"]
         values = {"state": state, "fitness": fitness, "failure": failure, "reused_from": reused_from}
-        changed = self._connection.execute(
-            VERDICT, {**self._key(individual), **values, "told": told, "metrics": floats(metrics or {})}
-        )
+        details = {
+            "metrics": floats(metrics or {}),
+            "rungs": {f"{rung:g}": float(value) for rung, value in rungs.items()},
+            "objectives": [float(value) for value in objectives],
+            "seconds": seconds,
+        }
+        changed = self._connection.execute(VERDICT, {**self._key(individual), **values, **details, "told": told})
         self._require(changed.rowcount, f"individual {individual} is unknown or has its verdict already")
         self._totals["evaluated"] = told + 1
         self._append(EventKind.INDIVIDUAL_EVALUATED, individual, **values)

@@ -83,6 +83,10 @@ class GeneticSearch:
         waiting = (outcome.proposal.number for outcome in self._nursery if outcome.fitness is not None)
         return {*waiting, *(each.number for each in self._population)}
 
+    def continuable(self) -> set[int]:
+        """Nobody: every trial is trained to its end."""
+        return set()
+
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:
         """Take over a former driver's proposals and verdicts; see `SearchAlgorithm.replay`."""
         for proposal in proposals:

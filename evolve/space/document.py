@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -23,12 +23,18 @@ from evolve.fitness import DEFAULT_METRIC, Fitness
 from evolve.space.expression import Constraint, Kind, kind_of
 from evolve.space.feasibility import require_feasible
 from evolve.space.genes import FloatGene, Gene
-from evolve.space.settings import SearchSettings, StopSettings
+from evolve.space.known import MAX_KNOWN, Known
+from evolve.space.settings import FinalsSettings, SearchSettings, StopSettings
 from evolve.space.validation import NAME, AsTuple, Part, Scalar, check_scalar, first_problem, show, suggest
 from evolve.trial import Json
 from evolve.yaml_io import MAX_DEPTH
 
 MAX_GENES = 200
+FULL: Mapping[str, float] = {"epochs": 0, "imgsz": 640, "fraction": 1.0}
+"""What a whole training has, unless `train` says otherwise; its epochs have no default."""
+STEPS: Mapping[str, float] = {"epochs": 1, "imgsz": 32, "fraction": 0.01}
+"""What a rung is a multiple of."""
+_FEWEST_OBJECTIVES = 2
 _SEARCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -76,10 +82,14 @@ class SearchSpace(Part):
         weights: `auto`, `none` or a local path.
         train: Training settings that stay fixed. A gene of the same name wins wherever it exists.
         fitness: What is maximised.
+        objectives: Metrics that are traded off against each other, to `maximise` or `minimise`; empty for the
+            fitness alone.
         genes: The hyperparameters that may change.
         constraints: Rules between them.
         search: How to search.
         stop: When to stop early.
+        finals: What is trained when the search is over; None for nothing.
+        known: Configurations to begin with, from an earlier search or from experience.
     """
 
     name: Annotated[str, AfterValidator(_check_name)]
@@ -88,10 +98,13 @@ class SearchSpace(Part):
     weights: _Text = "auto"
     train: Mapping[str, _Setting] = Field(default_factory=dict)
     fitness: _Fitness = Fitness({DEFAULT_METRIC: 1.0})
+    objectives: Mapping[str, Literal["maximise", "minimise"]] = Field(default_factory=dict, max_length=5)
     genes: Mapping[str, Gene]
     constraints: Annotated[tuple[_Constraint, ...], AsTuple, Field(max_length=50)] = ()
     search: SearchSettings = Field(default_factory=SearchSettings)
     stop: StopSettings = Field(default_factory=StopSettings)
+    finals: FinalsSettings | None = None
+    known: Annotated[tuple[Known, ...], AsTuple, Field(max_length=MAX_KNOWN)] = ()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Json], source: str) -> SearchSpace:
@@ -152,6 +165,20 @@ class SearchSpace(Part):
         extra = [f"gene {name!r}: does not exist under these conditions" for name in known.keys() - active]
         return missing + extra + [f"constraint {str(rule)!r} is violated" for rule in self.violated(params)]
 
+    def rung_levels(self) -> tuple[float, ...]:
+        """What a trial has had at each rung, ascending and below a whole training; in epochs, pixels or a share.
+
+        Empty where the search has no rungs, or a training is too short for them.
+        """
+        rungs = self.search.rungs
+        if rungs is None:
+            return ()
+        full = float(self.train.get(rungs.over, FULL[rungs.over]))
+        step = STEPS[rungs.over]
+        levels = (full / rungs.factor**power for power in range(rungs.levels, 0, -1))
+        rounded = {max(step, round(level / step) * step) for level in levels}
+        return tuple(sorted(round(level, 6) for level in rounded if level < full))
+
     @cached_property
     def _settings(self) -> dict[str, Json]:
         """The train settings that constraints may mention."""
@@ -195,6 +222,42 @@ class SearchSpace(Part):
         if isinstance(gene, FloatGene):
             return f"a condition needs a categorical, boolean or int gene, but {parent!r} is a float"
         return next((f"{parent} {problem}" for value in values if (problem := gene.problem(value))), None)
+
+    @model_validator(mode="after")
+    def _check_rungs(self) -> SearchSpace:
+        rungs = self.search.rungs
+        if rungs is None:
+            return self
+        if rungs.over in self.genes:
+            raise ValueError(f"search.rungs: over must be no gene, but got {rungs.over!r}; make it a plain setting")
+        full = self.train.get(rungs.over, FULL[rungs.over] or None)
+        if isinstance(full, bool) or not isinstance(full, int | float) or full <= 0:
+            raise ValueError(
+                f"search.rungs: train.{rungs.over} must say what a whole training has, but got {show(full)}"
+            )
+        if self.objectives:
+            raise ValueError("search.rungs: must be left out where there are objectives; a rung judges one fitness")
+        return self
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> SearchSpace:
+        if self.objectives and len(self.objectives) < _FEWEST_OBJECTIVES:
+            raise ValueError("objectives: two or more are needed, but got one; use fitness for a single one")
+        if self.objectives and self.search.algorithm != "genetic":
+            raise ValueError(
+                f"objectives: need search.algorithm='genetic', but got algorithm={self.search.algorithm!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_known(self) -> SearchSpace:
+        for place, each in enumerate(self.known):
+            for name, value in each.genes.items():
+                if name not in self.genes:
+                    raise ValueError(f"known[{place}]: unknown gene {show(name)}{suggest(name, self.genes)}")
+                if problem := self.genes[name].problem(value):
+                    raise ValueError(f"known[{place}]: gene {name!r}: {problem}")
+        return self
 
     @model_validator(mode="after")
     def _check_constraints(self) -> SearchSpace:

@@ -1,4 +1,4 @@
-"""How the search goes about it, and when it stops: the `search` and `stop` parts of a document."""
+"""How the search goes about it, when it stops, and how it ends: `search`, `stop` and `finals` of a document."""
 
 from __future__ import annotations
 
@@ -14,10 +14,57 @@ _Positive: TypeAlias = Annotated[float, Field(gt=0)]
 _Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class SearchSettings(Part):
-    """Settings of the evolutionary search.
+class RungSettings(Part):
+    """Where a trial must show what it is worth, or be stopped.
 
     Attributes:
+        over: What a rung has less of than a whole training: `epochs`; or `imgsz` or `fraction` (of the pictures),
+            for which a promising individual is trained anew in full.
+        levels: Rungs below a whole training.
+        factor: How many times more each level has than the one before; also, one of so many goes on.
+    """
+
+    over: Literal["epochs", "imgsz", "fraction"] = "epochs"
+    levels: int = Field(default=2, ge=1, le=5)
+    factor: float = Field(default=3.0, ge=1.5, le=10)
+
+
+class RepeatSettings(Part):
+    """Which trainings are repeated with other seeds, so that luck is not taken for skill.
+
+    Attributes:
+        default: Further trainings of the default configuration, which measure the noise.
+        elites: Further trainings of each new best individual.
+    """
+
+    default: int = Field(default=0, ge=0, le=20)
+    elites: int = Field(default=0, ge=0, le=20)
+
+
+class FinalsSettings(Part):
+    """What is trained when the search is over: the best few and the default, with several seeds each.
+
+    Attributes:
+        top: How many of the best.
+        seeds: Trainings of each.
+        epochs: Length of a training; None for that of the trials.
+    """
+
+    top: int = Field(default=3, ge=1, le=100)
+    seeds: int = Field(default=3, ge=1, le=100)
+    epochs: _Count | None = None
+
+
+class SearchSettings(Part):
+    """Settings of the search; those of the operators are for the genetic algorithm.
+
+    Attributes:
+        algorithm: `genetic`, or one of Optuna's to compare it with.
+        screening: Offspring that are bred for every individual that is trained: a model that learns from the
+            trainings so far chooses among them. 1 trains whatever is bred.
+        objective: `fitness`, or `efficiency` for the most expected gain for each second of training.
+        rungs: Where trials are stopped that promise little; None trains all to their end.
+        repeats: Which trainings are repeated with other seeds.
         population: Individuals of a generation.
         generations: Generations, the first one included.
         seed: Seed of the search and of the trainings.
@@ -43,6 +90,11 @@ class SearchSettings(Part):
         same_error_limit: Equal errors in a row after which the search stops.
     """
 
+    algorithm: Literal["genetic", "tpe", "gp", "cmaes", "random"] = "genetic"
+    screening: int = Field(default=250, ge=1, le=10_000)
+    objective: Literal["fitness", "efficiency"] = "fitness"
+    rungs: RungSettings | None = None
+    repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     population: int = Field(default=8, ge=2, le=10_000)
     generations: int = Field(default=30, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -73,6 +125,21 @@ class SearchSettings(Part):
             raise ValueError(
                 f"elites < population must hold, but got elites={self.elites}, population={self.population}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_algorithm(self) -> SearchSettings:
+        if self.algorithm == "genetic":
+            return self
+        for name, used in (
+            ("rungs", self.rungs is not None),
+            ("objective", self.objective != "fitness"),
+            ("repeats", self.repeats != RepeatSettings()),
+        ):
+            if used:
+                raise ValueError(
+                    f"{name} needs algorithm='genetic', but got algorithm={self.algorithm!r}; leave {name} out"
+                )
         return self
 
 

@@ -15,7 +15,7 @@ from api.dashboard.following import attempt
 from api.dashboard.frame import page, require
 from api.dashboard.site import Site, site
 from evolve.formatting import count
-from evolve.ledger.records import DatasetRecord
+from evolve.ledger.service_records import DatasetRecord
 from evolve.trial import Json
 
 _NAMES = 12

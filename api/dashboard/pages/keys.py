@@ -16,7 +16,7 @@ from api.dashboard.following import attempt
 from api.dashboard.frame import page, require
 from api.dashboard.pages.searches import age
 from api.dashboard.site import Site, site
-from evolve.ledger.records import KeyRecord
+from evolve.ledger.service_records import KeyRecord
 
 _SCOPES = {
     "read": "read: look at everything",
