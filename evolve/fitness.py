@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from evolve.trial import FailureKind, Json, TrialFailed
 
 DEFAULT_METRIC = "metrics/mAP50-95(B)"
+MINIMISE = "minimise"
+"""What a space says of an objective that is better the smaller it is."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,7 @@ class Fitness:
         Raises:
             TrialFailed: of kind `CODE` if a metric is missing, `DIVERGED` if the sum is not finite.
         """
-        for metric in self.weights:
-            if metric not in metrics:
-                known = ", ".join(metrics) or "no metrics at all"
-                message = f"the fitness needs the metric {metric}, which was not reported; it reports {known}"
-                raise TrialFailed(FailureKind.CODE, message)
+        require_metrics("the fitness needs", self.weights, metrics)
         value = math.fsum(weight * metrics[metric] for metric, weight in self.weights.items())
         if not math.isfinite(value):
             shown = ", ".join(f"{metric}={metrics[metric]}" for metric in self.weights)
@@ -68,6 +66,19 @@ class Fitness:
         return " + ".join(
             metric if weight == 1 else f"{weight:g} * {metric}" for metric, weight in self.weights.items()
         )
+
+
+def require_metrics(who: str, wanted: Iterable[str], metrics: Mapping[str, float]) -> None:
+    """Refuse what a trial reported if something is missing.
+
+    Raises:
+        TrialFailed: of kind `CODE`, with the metric's name and those that were reported.
+    """
+    for metric in wanted:
+        if metric not in metrics:
+            known = ", ".join(metrics) or "no metrics at all"
+            message = f"{who} the metric {metric}, which was not reported; it reports {known}"
+            raise TrialFailed(FailureKind.CODE, message)
 
 
 def _is_finite(number: float) -> bool:
