@@ -15,14 +15,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("evolve", "workers", "api")
 
-HOMES = {
+HOMES: dict[str, str | tuple[str, ...]] = {
     "deap": "evolve/search/",
+    "cmaes": "evolve/search/",
     "sqlalchemy": "evolve/ledger/",
     "alembic": "evolve/ledger/",
     "mlflow": "evolve/tracking/",
     "plotly": "evolve/report/",
     "optuna": "evolve/",
-    "ray": "workers/ray_",
+    "ray": ("workers/ray_", "evolve/integrations/ray_"),
     "torch": "workers/yolo12/",
     "torchvision": "workers/yolo12/",
     "ultralytics": "workers/yolo12/",
