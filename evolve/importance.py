@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from evolve.ledger.records import IndividualRecord
-from evolve.trial import Json
+from evolve.trial import Json, Role
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -50,6 +50,17 @@ class Importance:
     individuals: int
     problem: str = ""
 
+    @property
+    def said(self) -> str:
+        """What the genes explain, or why nothing can be said of them, in plain sentences."""
+        if self.problem:
+            return f"Nothing can be said of how much each gene decides: {self.problem}."
+        return (
+            f"The genes predict {self.explained:.0%} of what differs between individuals that the model has not "
+            f"seen (fANOVA over {self.individuals} individuals). A share is what a gene explains by itself; what "
+            "is missing to 100 % lies in how genes work together."
+        )
+
 
 def importance(genes: Genes, individuals: Sequence[IndividualRecord]) -> Importance:
     """Judge the genes of a search by its individuals.
@@ -58,9 +69,10 @@ def importance(genes: Genes, individuals: Sequence[IndividualRecord]) -> Importa
 
     Args:
         genes: The genes of the search.
-        individuals: Its individuals; those without a fitness say nothing here.
+        individuals: Its individuals; those without a fitness say nothing here, nor do the finals, whose trainings
+            are of another length.
     """
-    scored = [each for each in individuals if each.fitness is not None]
+    scored = [each for each in individuals if each.fitness is not None and each.role is not Role.FINAL]
     if len(scored) < FEWEST:
         needed = f"{FEWEST} individuals with a fitness are needed, and there are {len(scored)}"
         return Importance({}, 0.0, len(scored), needed)

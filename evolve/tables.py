@@ -24,6 +24,7 @@ from evolve.formatting import (
     number,
     verdict,
 )
+from evolve.importance import FEWEST, Importance
 from evolve.ledger.records import IndividualRecord, SearchRecord, SearchState
 from evolve.overview import failure_counts, generations, top
 from evolve.progress_summary import failures_text, next_commands
@@ -38,6 +39,8 @@ STATE_STYLES = {
     SearchState.CANCELLED: "dim",
 }
 _MOST_GENERATIONS = 20
+_MOST_GENES = 10
+_BAR = 30
 _FIXED_WIDTH = 36
 _GENE_WIDTH = 12
 _START_HEADING = "WEIGHTS OF"
@@ -80,6 +83,7 @@ def search_view(
     metric: str,
     best: int = 10,
     last_failure: str = "",
+    found: Importance | None = None,
     now: float | None = None,
 ) -> RenderableType:
     """`evolve show`: what there is to know about one search on one screen.
@@ -90,6 +94,7 @@ def search_view(
         metric: Name of the fitness.
         best: How many of the fittest to list.
         last_failure: Message of the newest failure.
+        found: How much each gene decides; None where nobody asked, as it takes seconds to find out.
         now: Seconds since the epoch on the ledger's clock; this machine's by default.
     """
     now = time.time() if now is None else now
@@ -99,6 +104,10 @@ def search_view(
     leaders = top(individuals, best)
     if leaders:
         parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _Leaders(leaders, search.default_fitness)]
+    if found is not None:
+        parts += [Text(f"\nWhat {metric_label(metric)} depends on", "bold"), _importance_table(found)]
+    elif sum(each.fitness is not None for each in individuals) >= FEWEST:
+        parts.append(Text(f"\nwhich genes decide: evolve show {search.id} --importance", "dim"))
     return Group(*parts)
 
 
@@ -155,6 +164,20 @@ def _generations_table(individuals: Sequence[IndividualRecord]) -> RenderableTyp
         figures = [number(value) for value in (row.best, row.mean, row.std, row.best_so_far)]
         table.add_row(str(row.generation), f"{size - row.open}/{size}", str(row.failed), *figures)
     return Group(Text(f"{hidden} earlier ones are not shown", "dim"), table) if hidden > 0 else table
+
+
+def _importance_table(found: Importance) -> RenderableType:
+    said = Text(found.said, "dim")
+    if not found.shares:
+        return said
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("GENE", no_wrap=True, overflow="ellipsis")
+    table.add_column("SHARE", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    highest = max(found.shares.values()) or 1.0
+    for name, share in list(found.shares.items())[:_MOST_GENES]:
+        table.add_row(Text(clean(name)), f"{share:.1%}", Text("▇" * round(_BAR * share / highest), "cyan"))
+    return Group(table, said)
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def test_an_empty_search_at_a_glance():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "figures"), [(2, 10), (120, 12), (3000, 12)])
+@pytest.mark.parametrize(("size", "figures"), [(2, 10), (120, 13), (3000, 13)])
 def test_a_browser_draws_every_figure(tmp_path, size, figures):
     chromium = shutil.which("chromium")
     if chromium is None:

@@ -7,7 +7,7 @@ import socket
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,8 @@ from evolve.cli.remote import Key, OnServer, list_on
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from evolve.ledger import IndividualRecord, Ledger
+    from evolve.importance import Genes, Importance
+    from evolve.ledger import IndividualRecord, Ledger, SearchRecord
     from evolve.space import SearchSpace
     from evolve.trial import Json
 
@@ -60,6 +61,9 @@ def show(
     top: Annotated[int, typer.Option(help="How many of the fittest to list.", min=1)] = 10,
     csv: Annotated[Path | None, typer.Option(help="Write all individuals to this .csv instead.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write all individuals to this .parquet instead.")] = None,
+    genes: Annotated[
+        bool, typer.Option("--importance", help="Also say how much each gene decides; takes some seconds.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print search and individuals as JSON.")] = False,
 ) -> None:
     """Show a search: its state, its generations, its fittest individuals."""
@@ -75,11 +79,23 @@ def show(
             return
         individuals = ledger.individuals(record.id)
         last_failure = _last_failure(ledger, individuals)
+    found = _importance(record, individuals) if genes else None
     if as_json:
-        typer.echo(json.dumps(finite({"search": asdict(record), "individuals": list(map(asdict, individuals))})))
+        answer: dict[str, Any] = {"search": asdict(record), "individuals": list(map(asdict, individuals))}
+        if found is not None:
+            answer["importance"] = asdict(found)
+        typer.echo(json.dumps(finite(answer)))
         return
     metric = str(_space(record.document, record.id).fitness)
-    Console().print(search_view(record, individuals, metric=metric, best=top, last_failure=last_failure))
+    Console().print(
+        search_view(record, individuals, metric=metric, best=top, last_failure=last_failure, found=found)
+    )
+
+
+def _importance(record: SearchRecord, individuals: Sequence[IndividualRecord]) -> Importance:
+    from evolve.importance import importance
+
+    return importance(cast("Genes", record.document["genes"]), individuals)
 
 
 def _last_failure(ledger: Ledger, individuals: Sequence[IndividualRecord]) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-
 from evolve.files import replacing
-from evolve.formatting import finite
 from evolve.report.content import Content, content_of
+from evolve.report.pages import render_page
 
 if TYPE_CHECKING:
     from evolve.ledger import Ledger
@@ -38,19 +35,5 @@ def write_report(ledger: Ledger, search_id: str, target: Path) -> Path:
 
 
 def render(content: Content) -> str:
-    """The page: template, style, script and plotly.js in one text."""
-    from plotly.offline import get_plotlyjs
-
-    loader = PackageLoader("evolve", "report")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-
-    def source(name: str) -> Markup:
-        return Markup(loader.get_source(environment, name)[0])  # noqa: S704 - a file of this package
-
-    return environment.get_template("page.html").render(
-        content=content,
-        figures=finite(content.figures),
-        style=source("style.css"),
-        script=source("page.js"),
-        plotly=Markup(get_plotlyjs()) if content.figures else "",  # noqa: S704 - the library's own file
-    )
+    """The page of the report."""
+    return render_page("page.html", content.figures, content=content)

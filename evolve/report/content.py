@@ -21,10 +21,12 @@ from evolve.formatting import (
     number,
     verdict,
 )
+from evolve.importance import Importance, importance
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.overview import ancestors, births, failure_counts, generations, top
 from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
 from evolve.report.history import fitness_history, fitness_range, generation_history
+from evolve.report.importance import Deciding, deciding, importance_figure
 from evolve.report.lineage import lineage
 from evolve.report.plot import Figure
 from evolve.trial import Json
@@ -64,6 +66,7 @@ class Content:
     genes: list[str]
     notes: list[str]
     family: int
+    deciding: Deciding
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -78,6 +81,7 @@ def content_of(
     family = ancestors(individuals, best.number, FAMILY) if best else []
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     improvement = gain(search.best_fitness, search.default_fitness)
+    found = importance(genes, individuals)
     return Content(
         name=search.name,
         search_id=search.id,
@@ -98,7 +102,8 @@ def content_of(
         genes=list(genes),
         notes=_notes(individuals, evaluations),
         family=len(family),
-        figures=_figures(search, individuals, family, genes, metric),
+        deciding=deciding(found),
+        figures=_figures(search, individuals, family, genes, metric, found),
     )
 
 
@@ -108,6 +113,7 @@ def _figures(
     family: Sequence[IndividualRecord],
     genes: Mapping[str, Gene],
     metric: str,
+    found: Importance,
 ) -> dict[str, Figure]:
     history = sorted((each for each in individuals if each.told is not None), key=lambda each: each.told or 0)
     if not any(each.fitness is not None for each in history):
@@ -121,6 +127,8 @@ def _figures(
     summaries = generations(individuals)
     if len(summaries) > 1:
         made["generations"] = generation_history(summaries, default, metric)
+    if found.shares:
+        made["importance"] = importance_figure(found)
     for index, (name, gene) in enumerate(genes.items()):
         made[f"gene-{index}"] = gene_figure(name, gene, history, best=best, metric=metric, span=span)
     if len(family) > 1:
