@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evolve.comparison import compare_searches
     from evolve.compose import RunOptions
     from evolve.exceptions import DataError, EvolveError, InputError, SpaceError
     from evolve.searches import Search, resume_search, run_search
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from evolve.trial import EpochReport, FailureKind, TrialFailed, TrialResult, TrialSpec
 
 _HOMES = {
+    "evolve.comparison": ("compare_searches",),
     "evolve.compose": ("RunOptions",),
     "evolve.exceptions": ("DataError", "EvolveError", "InputError", "SpaceError"),
     "evolve.searches": ("Search", "resume_search", "run_search"),
@@ -41,6 +43,7 @@ __all__ = [
     "TrialFailed",
     "TrialResult",
     "TrialSpec",
+    "compare_searches",
     "load_space",
     "resume_search",
     "run_search",

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from evolve.cli import detector, inputs, keys, look, remote, run, serve
+from evolve.cli import compare, detector, inputs, keys, look, remote, run, serve
 from evolve.exceptions import EvolveError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 run.register(app)
 look.register(app)
+compare.register(app)
 detector.register(app)
 inputs.register(app)
 keys.register(app)
