@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
@@ -95,10 +95,12 @@ class LeaseKeeper:
         """Wait no longer for a database that is away: the driver is asked to leave."""
         self._hurried.set()
 
-    def release(self, state: SearchState, reason: str) -> None:
-        """Let go of the search for good."""
+    def release(
+        self, state: SearchState, reason: str, conclude: Callable[[Transaction], None] | None = None
+    ) -> None:
+        """Let go of the search for good; see `Lease.release`."""
         self._done.set()
-        self._lease.release(state, reason)
+        self._lease.release(state, reason, conclude)
 
     def _keep(self) -> None:
         while not self._done.wait(self._interval):

@@ -7,7 +7,7 @@ and comes back cannot write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -92,14 +92,21 @@ class Lease:
         yield transaction
         transaction.flush()
 
-    def release(self, state: SearchState, reason: str = "") -> None:
+    def release(
+        self, state: SearchState, reason: str = "", conclude: Callable[[Transaction], None] | None = None
+    ) -> None:
         """Leave the search in `state` and let the next driver in; does nothing when the lease is lost.
+
+        What `conclude` writes is committed with that, or not at all.
 
         The time of finishing is set unless the search is merely interrupted; what was asked of the driver is
         forgotten once the search is over.
         """
         try:
             with self._database.writing() as connection:
+                if conclude is not None:
+                    with self._writes(connection) as transaction:
+                        conclude(transaction)
                 self._let_go(connection, state, reason)
         except LeaseLost:
             return

@@ -51,6 +51,7 @@ class EventKind(StrEnum):
     INDIVIDUAL_EVALUATED = "individual_evaluated"  # state, fitness or null, failure or null, reused_from or null
     NEW_BEST = "new_best"  # fitness, previous or null
     GENERATION_FINISHED = "generation_finished"  # generation, and population statistics
+    FINALS_STARTED = "finals_started"  # reason why the search proper ended, trainings: how many finals there are
     NOTICE = "notice"  # message: something that a person should know
 
 
@@ -84,13 +85,13 @@ class SearchRecord:
     trial_seconds: float
     best_individual: int | None
     best_fitness: float | None
-    default_fitness: float | None  # of individual 0
+    default_fitness: float | None  # of individual 0; the mean where it was trained with several seeds
     leased: bool = False  # whether the lease held when this was read, on the database's clock
     managed: bool = False  # whether a service drives it
     priority: int = 0  # higher ones get workers first
     allotment: int | None = None  # how many workers a supervisor grants it now
     submitted_by: str | None = None  # id of the key that it was submitted with
-    answer: Mapping[str, Json] | None = None  # what the finals came to; see evolve.finals
+    answer: Mapping[str, Json] | None = None  # what it came to in the end; see evolve.verdict
 
 
 @dataclass(frozen=True)

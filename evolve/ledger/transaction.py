@@ -11,13 +11,14 @@ from sqlalchemy import insert, select, update
 from evolve.ledger.dialect import upsert
 from evolve.ledger.models import epochs, evaluations, individuals, searches
 from evolve.ledger.records import EventKind, IndividualRecord, SearchState
-from evolve.ledger.writing import UNFINISHED, VERDICT, RowWriter, floats
-from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialResult, TrialSpec, TrialState
+from evolve.ledger.results import Results
+from evolve.ledger.writing import UNFINISHED, VERDICT, floats
+from evolve.trial import EpochReport, Failure, FailureKind, Json, Role, TrialResult, TrialSpec, TrialState
 
 _NOTHING: Mapping[float, float] = {}
 
 
-class Transaction(RowWriter):
+class Transaction(Results):
     """Made by `Lease.transaction`, which holds the search row locked until the end.
 
     Every time is the moment at which the transaction began, on the database's clock. Events wait in memory
@@ -237,8 +238,12 @@ class Transaction(RowWriter):
         rungs: Mapping[float, float] = _NOTHING,
         objectives: Sequence[float] = (),
         seconds: float = 0.0,
+        role: Role = Role.SEARCH,
+        original: int | None = None,
     ) -> int:
         """Record the final verdict on an individual; only a completed one can be the best.
+
+        Of several trainings of a configuration the luckiest would be; so repeats and finals never are.
 
         Args:
             individual: Its number.
@@ -250,6 +255,8 @@ class Transaction(RowWriter):
             rungs: Best fitness up to each rung.
             objectives: Values of the objectives, in their order.
             seconds: What the training took, all attempts together.
+            role: What it is there for.
+            original: The individual whose genes it has, if not its own.
 
         Returns:
             Its position in the order in which verdicts are told to the search, from 0.
@@ -273,7 +280,7 @@ class Transaction(RowWriter):
         self._totals["evaluated"] = told + 1
         self._append(EventKind.INDIVIDUAL_EVALUATED, individual, **values)
         if fitness is not None and state is TrialState.COMPLETED:
-            self._compare(individual, fitness)
+            self._compare(individual, fitness, role, original)
         return told
 
     def generation_finished(self, generation: int, statistics: Mapping[str, Json]) -> None:
@@ -283,11 +290,3 @@ class Transaction(RowWriter):
     def notice(self, message: str) -> None:
         """Something that a person should know."""
         self._append(EventKind.NOTICE, message=message)
-
-    def _compare(self, individual: int, fitness: float) -> None:
-        if individual == 0:
-            self._totals["default_fitness"] = fitness
-        previous = self._totals["best_fitness"]
-        if previous is None or fitness > previous:
-            self._totals.update(best_individual=individual, best_fitness=fitness)
-            self._append(EventKind.NEW_BEST, individual, fitness=fitness, previous=previous)

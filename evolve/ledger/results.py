@@ -1,0 +1,59 @@
+"""What a search has to show for itself, in its row: the best, the default, and the answer in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from sqlalchemy import and_, or_, select, update
+
+from evolve.ledger.models import individuals, searches
+from evolve.ledger.records import EventKind
+from evolve.ledger.writing import RowWriter
+from evolve.trial import Json, Role
+
+
+class Results(RowWriter):
+    """The part of `Transaction` that says which individual is best."""
+
+    def begin_finals(self, reason: str, trainings: int) -> None:
+        """The search proper is over, for this reason; so many finals are in the ledger with this transaction."""
+        self._append(EventKind.FINALS_STARTED, reason=reason, trainings=trainings)
+
+    def conclude(
+        self, answer: Mapping[str, Json], individual: int, fitness: float | None, default_fitness: float | None
+    ) -> None:
+        """Write down what the search came to.
+
+        Args:
+            answer: See `evolve.verdict.Answer.document`.
+            individual: The best one from now on.
+            fitness: Of its configuration.
+            default_fitness: Of the default configuration.
+        """
+        mine = searches.c.id == self._search_id
+        self._connection.execute(update(searches).where(mine).values(answer=dict(answer)))
+        self._totals.update(best_individual=individual, best_fitness=fitness, default_fitness=default_fitness)
+
+    def _compare(self, individual: int, fitness: float, role: Role, original: int | None) -> None:
+        """Take in the fitness of a training that was completed.
+
+        Of several trainings of a configuration the luckiest would be the best; so repeats and finals never are.
+        """
+        if individual == 0 or (role is Role.REPEAT and original == 0):
+            self._totals["default_fitness"] = self._mean_of_default()
+        if role in (Role.REPEAT, Role.FINAL):
+            return
+        previous = self._totals["best_fitness"]
+        if previous is None or fitness > previous:
+            self._totals.update(best_individual=individual, best_fitness=fitness)
+            self._append(EventKind.NEW_BEST, individual, fitness=fitness, previous=previous)
+
+    def _mean_of_default(self) -> float:
+        repeat = and_(individuals.c.role == Role.REPEAT, individuals.c.original == 0)
+        query = select(individuals.c.fitness).where(
+            individuals.c.search_id == self._search_id,
+            individuals.c.fitness.is_not(None),
+            or_(individuals.c.number == 0, repeat),
+        )
+        return fmean(self._connection.scalars(query))
