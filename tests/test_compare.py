@@ -101,6 +101,8 @@ def test_equal_searches_but_for_seed_name_and_length_are_one_contender():
     ]  # fmt: skip
     old = replace(search(seed=3), document={**DOCUMENT, "search": {**DOCUMENT["search"], "seed": 3}})
     assert contender_labels([search(), old]) == ["genetic", "genetic"]
+    warm = replace(search(), document={**DOCUMENT, "known": [{"genes": {"lr0": 0.01, "momentum": 0.9}}]})
+    assert contender_labels([search(), warm])[1] == "genetic, known [{'genes': {'lr0': 0.01…"
     assert contender_labels([search(), search(population=16), search(algorithm="tpe")]) == [
         "genetic, population 8", "genetic, population 16", "tpe, population 8",
     ]  # fmt: skip
@@ -116,6 +118,8 @@ def test_what_makes_figures_incomparable_is_named():
     }
     for field, (value, said) in changed.items():
         assert said in incomparable([one, replace(one, **{field: value})])
+    weighted = [replace(one, document={**DOCUMENT, "fitness": {"a": 0.9, "b": weight}}) for weight in (0.1, 0.2)]
+    assert "fitness (0.9 * a + 0.1 * b / 0.9 * a + 0.2 * b)" in incomparable(weighted)
     for key, value in (("model", "yolo12s"), ("fitness", "metrics/mAP50(B)"), ("weights", "auto")):
         assert value in incomparable([one, replace(one, document={**DOCUMENT, key: value})])
 

@@ -26,6 +26,7 @@ _MEASURES = {
 }
 """What must be equal for one fitness to mean the same as another."""
 _DIGITS = 8
+_WIDTH = 24
 _NAMED = 2
 
 
@@ -94,7 +95,11 @@ def incomparable(searches: Sequence[SearchRecord]) -> str:
 
 def metric(search: SearchRecord) -> str:
     """What its fitness is called."""
-    return fitness_label(Fitness.parse(search.document.get("fitness", DEFAULT_METRIC)).weights)
+    return fitness_label(_fitness(search).weights)
+
+
+def _fitness(search: SearchRecord) -> Fitness:
+    return Fitness.parse(search.document.get("fitness", DEFAULT_METRIC))
 
 
 def _settings(search: SearchRecord) -> Mapping[str, Json]:
@@ -103,7 +108,7 @@ def _settings(search: SearchRecord) -> Mapping[str, Json]:
 
 
 def _flat(search: SearchRecord) -> dict[str, Json]:
-    document = {**search.document, "objective": search.objective}
+    document = {**search.document, "objective": search.objective, "fitness": str(_fitness(search))}
     if search.data_hash:
         document["data"] = search.data_hash
     return dict(_leaves(document))
@@ -127,9 +132,13 @@ def _leaves(value: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _label(name: str, telling: Mapping[str, Json]) -> str:
-    said = [f"{key.removeprefix('search.')} {_text(key, value)}" for key, value in telling.items()]
+    said = [f"{key.removeprefix('search.')} {_clip(_text(key, value))}" for key, value in telling.items()]
     more = [f"and {len(said) - _NAMED} more"] if len(said) > _NAMED else []
     return ", ".join([clean(name), *said[:_NAMED], *more])
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def _text(name: str, value: Json) -> str:
