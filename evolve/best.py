@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evolve.exceptions import EvolveError
 from evolve.formatting import clean, fitness_label, number, verdict
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
+from evolve.models import MODEL, model_of, weights_begun_with
 from evolve.trial import Json, TrialState
 from evolve.yaml_io import dump_yaml
 
@@ -55,10 +56,12 @@ def best_arguments(
         Arguments by their Ultralytics names, and by ours where stock Ultralytics does not know them; those are
         in `foreign_arguments`, too.
     """
+    trained = model_of(space.model, individual.params)
     # The driver notes what `auto` came to; without a network that may be random weights.
-    weights = str(search.options.get("weights", space.weights))
-    stock = f"{space.model}.pt"
-    model = f"{space.model}.yaml"
+    noted = str(search.options.get("weights", space.weights))
+    weights = weights_begun_with(search).get(trained, noted)
+    stock = f"{trained}.pt"
+    model = f"{trained}.yaml"
     pretrained: Json = weights
     if weights == "auto" or Path(weights).name == stock:
         model, pretrained = stock, True
@@ -83,7 +86,11 @@ def foreign_arguments(individual: IndividualRecord, space: SearchSpace) -> dict[
 
 def _chosen(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]:
     merged = {**space.train, **individual.params}
-    return {ULTRALYTICS_NAMES.get(key, key): value for key, value in merged.items() if value is not None}
+    return {
+        ULTRALYTICS_NAMES.get(key, key): value
+        for key, value in merged.items()
+        if value is not None and key != MODEL  # it is not an argument, but decides what they are of
+    }
 
 
 def best_yaml(
@@ -116,7 +123,8 @@ def best_yaml(
     comments += [f"Attention: {note}" for note in notes]
     if search.objective == BUILT_IN:
         foreign = foreign_arguments(individual, space)
-        comments += _stock_advice(space, foreign, name) if stock else _advice(search, space, foreign, name)
+        model = model_of(space.model, individual.params)
+        comments += _stock_advice(model, foreign, name) if stock else _advice(search, model, foreign, name)
         arguments = best_arguments(search, individual, evaluation, space)
         if stock:
             arguments = {key: value for key, value in arguments.items() if key not in foreign}
@@ -126,28 +134,28 @@ def best_yaml(
     return "".join(f"# {line}\n" for line in comments) + dump_yaml(arguments)
 
 
-def _advice(search: SearchRecord, space: SearchSpace, foreign: Mapping[str, Json], name: str) -> list[str]:
+def _advice(search: SearchRecord, model: str, foreign: Mapping[str, Json], name: str) -> list[str]:
     lines = [f"Train again with: evolve train --params {clean(name)}"]
     if foreign:
         lines.append(
             f"Stock Ultralytics does not know {_listed(foreign)}: `evolve best {search.id} --stock` is for it"
         )
-    elif _is_stock(space):
+    elif _is_stock(model):
         lines.append(f"or with stock Ultralytics: yolo train cfg={clean(name)}")
     return lines
 
 
-def _stock_advice(space: SearchSpace, foreign: Mapping[str, Json], name: str) -> list[str]:
+def _stock_advice(model: str, foreign: Mapping[str, Json], name: str) -> list[str]:
     lines = [f"Train with stock Ultralytics: yolo train cfg={clean(name)}"]
-    if not _is_stock(space):
-        lines.append(f"Attention: stock Ultralytics has no model {clean(space.model)}")
+    if not _is_stock(model):
+        lines.append(f"Attention: stock Ultralytics has no model {clean(model)}")
     if foreign:
         lines.append(f"Attention: left out, as stock Ultralytics does not know it: {_listed(foreign)}")
     return lines
 
 
-def _is_stock(space: SearchSpace) -> bool:
-    return _STOCK_MODEL.fullmatch(space.model) is not None
+def _is_stock(model: str) -> bool:
+    return _STOCK_MODEL.fullmatch(model) is not None
 
 
 def _listed(arguments: Mapping[str, Json]) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evolve.ledger import IndividualRecord
+from evolve.models import model_of
 from evolve.search.base import Outcome, Proposal
 from evolve.trial import Json, TrialSpec
+
+if TYPE_CHECKING:
+    from evolve.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,12 @@ class SpecTemplate:
         search_id: The search.
         directory: Folder of the search; every individual gets `trials/<number>` in it.
         settings: The space's `train:` section.
-        model: Model name.
+        model: Model name, where no gene decides it.
         weights: `none`, or the path of the weights that every trial starts from that inherits none.
         data: Path of the prepared data YAML.
         seed: Seed of every training, so that individuals differ by their genes alone.
+        weights_of: Instead of `weights`, where a gene decides the model: those of each model.
+        measure: Metrics that a verdict needs.
     """
 
     search_id: str
@@ -32,9 +39,12 @@ class SpecTemplate:
     weights: str
     data: str
     seed: int
+    weights_of: Mapping[str, str] = field(default_factory=dict)
+    measure: tuple[str, ...] = ()
 
     def spec(self, proposal: Proposal, attempt: int, inherited: str | None = None) -> TrialSpec:
         """The spec of an attempt to train a proposal, on the weights at the path `inherited` if given."""
+        model = model_of(self.model, proposal.params)
         return TrialSpec(
             search_id=self.search_id,
             individual=proposal.number,
@@ -43,10 +53,16 @@ class SpecTemplate:
             settings={**self.settings, **proposal.settings},
             seed=self.seed if proposal.seed is None else proposal.seed,
             directory=str(trial_directory(self.directory, proposal.number)),
-            model=self.model,
-            weights=self.weights if inherited is None else inherited,
+            model=model,
+            weights=self.weights_of.get(model, self.weights) if inherited is None else inherited,
             data=self.data,
+            measure=self.measure,
         )
+
+
+def measured(space: SearchSpace) -> tuple[str, ...]:
+    """The metrics that verdicts of a space need."""
+    return tuple(dict.fromkeys((*space.fitness.weights, *space.objectives)))
 
 
 def trial_directory(search_directory: Path, number: int) -> Path:

@@ -80,6 +80,7 @@ class TrialSpec:
         data: Path of the data YAML, or empty.
         seed: Seed of the training.
         directory: Folder that belongs to this individual alone, kept between its attempts; checkpoints live here.
+        measure: Metrics that the search needs; one that takes time to measure is left out where it is not needed.
     """
 
     search_id: str
@@ -92,6 +93,7 @@ class TrialSpec:
     model: str = ""
     weights: str = "none"
     data: str = ""
+    measure: tuple[str, ...] = ()
 
     @property
     def trial_id(self) -> str:

@@ -22,7 +22,7 @@ from evolve.search.genetic import GeneticSearch
 from evolve.settings import Settings
 from evolve.signals import Signals
 from evolve.space import SearchSpace
-from evolve.specs import SpecTemplate
+from evolve.specs import SpecTemplate, measured
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +145,8 @@ def _runner(
         weights=prepared.weights,
         data=prepared.data,
         seed=space.search.seed,
+        weights_of=prepared.weights_of,
+        measure=measured(space),
     )
     return Runner(
         space=space,

@@ -67,7 +67,7 @@ def _prepare(keeper: LeaseKeeper, search: SearchRecord, settings: Settings) -> P
     if search.options.get("prepared"):
         return prepared
     with keeper.transaction() as tx:
-        found: dict[str, Json] = {"weights": prepared.weights, "notes": list(prepared.notes), "prepared": True}
+        found: dict[str, Json] = {**prepared.document(), "prepared": True}
         tx.prepared(found, prepared.data_hash, describe_environment())
         for note in prepared.notes:
             tx.notice(note)

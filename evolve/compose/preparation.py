@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from evolve.compose.options import BUILT_IN_OBJECTIVE, RunOptions
 from evolve.environment import describe_environment
 from evolve.exceptions import DataError
 from evolve.ledger import Ledger, SearchRecord
+from evolve.models import MODEL, models_of, weights_begun_with
 from evolve.settings import Settings
 from evolve.space import SearchSpace
+from evolve.trial import Json
 
 if TYPE_CHECKING:
     from workers.datasets import DatasetReport
@@ -27,8 +30,9 @@ class Prepared:
         data: Path of the data YAML for the trials, or empty.
         source: Where the data came from: the user's own YAML.
         data_hash: Content hash of the data, or empty.
-        weights: `none`, or a path.
+        weights: `none`, or a path; where a gene decides the model, what the space says.
         notes: What a person should know before the training starts.
+        weights_of: Where a gene decides the model: `none` or a path for each model.
     """
 
     data: str = ""
@@ -36,6 +40,12 @@ class Prepared:
     data_hash: str = ""
     weights: str = "none"
     notes: tuple[str, ...] = ()
+    weights_of: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Json]:
+        """What is kept with the search, so that it can go on alike."""
+        kept: dict[str, Json] = {"weights": self.weights, "notes": list(self.notes)}
+        return kept | ({"weights_of": dict(self.weights_of)} if self.weights_of else {})
 
 
 def check_objective(space: SearchSpace, objective: str) -> None:
@@ -60,8 +70,16 @@ def check_data(path: Path) -> DatasetReport:
     return check_dataset(path)
 
 
-def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
+def prepare(
+    space: SearchSpace, objective: str, settings: Settings, begun_with: Mapping[str, str] | None = None
+) -> Prepared:
     """Check everything that can be checked before a training starts, and get data and weights ready.
+
+    Args:
+        space: What is to be searched.
+        objective: What trains.
+        settings: Where things are kept.
+        begun_with: The weights of each model, where a former driver has found them already.
 
     Raises:
         InputError: with the file, the key, and what to do.
@@ -69,11 +87,27 @@ def prepare(space: SearchSpace, objective: str, settings: Settings) -> Prepared:
     check_objective(space, objective)
     if objective != BUILT_IN_OBJECTIVE:
         return Prepared(data=space.data, source=space.data)
+    data = prepare_data(space.data, settings)
+    weights_of, notes = _weights(space, settings, begun_with or {})
+    data = replace(data, notes=(*data.notes, *notes))
+    if MODEL in space.genes:
+        return replace(data, weights=space.weights, weights_of=weights_of)
+    return replace(data, weights=weights_of[space.model])
+
+
+def _weights(
+    space: SearchSpace, settings: Settings, begun_with: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """What each model starts from, and what a person should know of it."""
     from workers.yolo12 import resolve_weights
 
-    data = prepare_data(space.data, settings)
-    weights, note = resolve_weights(space.model, space.weights, settings.home)
-    return replace(data, weights=str(weights or "none"), notes=(*data.notes, *([note] if note else [])))
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    for model in models_of(space):
+        weights, note = resolve_weights(model, begun_with.get(model, space.weights), settings.home)
+        found[model] = str(weights or "none")
+        notes += [note] if note else []
+    return found, notes
 
 
 def prepare_data(ref: str, settings: Settings) -> Prepared:
@@ -108,7 +142,7 @@ def create_search(
         name=space.name,
         document={**space.document(), "data": prepared.source},
         objective=options.objective,
-        options={**options.document(), "weights": prepared.weights, "notes": list(prepared.notes)},
+        options={**options.document(), **prepared.document()},
         environment=describe_environment(),
         directory=str(directory),
         data_hash=prepared.data_hash,
@@ -126,8 +160,9 @@ def prepare_again(search: SearchRecord, settings: Settings) -> Prepared:
         DataError: where the data changed; old and new fitness could not be compared.
     """
     space = SearchSpace.from_document(search.document, f"search {search.id}")
-    begun_with = str(search.options.get("weights", space.weights))
-    prepared = prepare(space.model_copy(update={"weights": begun_with}), search.objective, settings)
+    weights = str(search.options.get("weights", space.weights))
+    begun_with = weights_begun_with(search)
+    prepared = prepare(space.model_copy(update={"weights": weights}), search.objective, settings, begun_with)
     if search.data_hash and prepared.data_hash != search.data_hash:
         raise DataError(
             f"{space.data}: the data changed since search {search.id} began (content {search.data_hash[:12]} then,"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolve.codec import Codec
+from evolve.models import MODEL
 from evolve.search.base import Genome
 from evolve.space import IntGene, SearchSpace
 from evolve.trial import Json
@@ -19,7 +20,8 @@ class MemoryLimit:
     """Keeps children below the smallest batch that did not fit.
 
     Activations dominate the memory of a training, and they grow with batch * imgsz^2; so a batch that did not
-    fit at one image size forbids, at another, all batches of as many pixels.
+    fit at one image size forbids, at another, all batches of as many pixels. Where the model is a gene, each model
+    has a limit of its own.
 
     Args:
         space: Where `batch` is an integer gene of it, there is something to repair.
@@ -30,12 +32,12 @@ class MemoryLimit:
         self._codec = codec
         self._batch = space.genes.get(BATCH)
         self._image_size = space.train.get(IMAGE_SIZE, USUAL_IMAGE_SIZE)
-        self._pixels = float("inf")
+        self._pixels: dict[Json, float] = {}  # by model
 
     def learn(self, params: Mapping[str, Json]) -> None:
         """Take in the values of an individual that ran out of memory."""
         if BATCH in params:
-            self._pixels = min(self._pixels, self._pixels_of(params))
+            self._pixels[params.get(MODEL)] = min(self._limit(params), self._pixels_of(params))
 
     def repair(self, genome: Genome) -> Genome:
         """The genome, with a batch that has a chance to fit if its own has none.
@@ -43,12 +45,18 @@ class MemoryLimit:
         A batch at the gene's lower bound stays, and so does one whose repair would break a constraint.
         """
         params = self._codec.decode(genome)
-        if BATCH not in params or not isinstance(self._batch, IntGene) or self._pixels_of(params) < self._pixels:
+        if BATCH not in params or not isinstance(self._batch, IntGene):
+            return genome
+        limit = self._limit(params)
+        if self._pixels_of(params) < limit:
             return genome
         per_image = self._pixels_of({**params, BATCH: 1})
-        params[BATCH] = max(self._batch.low, int((self._pixels - 1) // per_image))
+        params[BATCH] = max(self._batch.low, int((limit - 1) // per_image))
         smaller = self._codec.encode(params)
         return smaller if self._codec.feasible(smaller) else genome
+
+    def _limit(self, params: Mapping[str, Json]) -> float:
+        return self._pixels.get(params.get(MODEL), float("inf"))
 
     def _pixels_of(self, params: Mapping[str, Json]) -> float:
         batch: Any = params[BATCH]

@@ -9,6 +9,8 @@ from typing import Any
 
 PICO = "yolo12p"
 PICO_SCALE = [0.25, 0.25, 512]  # depth, width, largest number of channels; YOLO12 allows no smaller width
+MODEL = "model"
+"""Name of the gene that decides the model, which is no training argument."""
 MODELS = ("yolo12n", "yolo12s", "yolo12m", "yolo12l", "yolo12x", PICO)
 
 

@@ -5,13 +5,14 @@ Importing this module imports neither Ultralytics nor torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from evolve.exceptions import SpaceError
 from evolve.space import FloatGene, Gene, IntGene, SearchSpace
 from evolve.trial import Json
-from workers.yolo12.architectures import MODELS
+from workers.yolo12.architectures import MODEL, MODELS
 from workers.yolo12.arguments import CATALOGUE, Argument, advice
+from workers.yolo12.metrics import METRICS
 
 OVERRIDDEN_BY_AUTO = ("lr0", "momentum", "warmup_bias_lr")
 CONFLICTS = (
@@ -20,16 +21,6 @@ CONFLICTS = (
     ("rect", "image_sizes", "but batches of one shape cannot change their size"),
 )
 """Pairs of arguments that exclude each other, and why."""
-METRICS = (
-    "metrics/precision(B)",
-    "metrics/recall(B)",
-    "metrics/mAP50(B)",
-    "metrics/mAP50-95(B)",
-    "val/box_loss",
-    "val/cls_loss",
-    "val/dfl_loss",
-)
-"""What a trial's result holds."""
 
 
 def check_arguments(space: SearchSpace) -> None:
@@ -43,14 +34,13 @@ def check_arguments(space: SearchSpace) -> None:
 
 
 def _problems(space: SearchSpace) -> Iterator[str]:
-    if space.model not in MODELS:
-        yield f"model: must be one of {', '.join(MODELS)}, but got {space.model!r}"
+    yield from _model_problems(space)
     for name, value in space.train.items():
         yield from _name_problem(f"train.{name}", name)
         yield from _value_problem(f"train.{name}", CATALOGUE[name], value)
     if "epochs" not in space.train:
         yield "train.epochs: is required, but is missing; add the number of epochs that each trial trains"
-    for name, gene in space.genes.items():
+    for name, gene in _argument_genes(space).items():
         yield from _name_problem(f"genes.{name}", name)
         if not CATALOGUE[name].gene:
             yield f"genes.{name}: must be the same for all individuals, but is a gene; put it under train"
@@ -59,9 +49,32 @@ def _problems(space: SearchSpace) -> Iterator[str]:
     yield from _optimizer_problems(space)
     yield from _conflicts(space)
     yield from _idle_problems(space)
-    for metric in space.fitness.weights:
-        if metric not in METRICS:
-            yield f"fitness: must use metrics that YOLO12 reports ({', '.join(METRICS)}), but got {metric!r}"
+    for key, metrics in (("fitness", space.fitness.weights), ("objectives", space.objectives)):
+        for metric in metrics:
+            if metric not in METRICS:
+                yield f"{key}: must use metrics that YOLO12 reports ({', '.join(METRICS)}), but got {metric!r}"
+
+
+def _model_problems(space: SearchSpace) -> Iterator[str]:
+    """The model, or the gene that decides it; such a gene needs first weights for each of its choices."""
+    gene = space.genes.get(MODEL)
+    if (gene is None or gene.when or space.model) and space.model not in MODELS:
+        yield f"model: must be one of {', '.join(MODELS)}, but got {space.model!r}"
+    if gene is None:
+        return
+    for value in _extremes(gene):
+        if value not in MODELS:
+            yield f"genes.model: must choose among {', '.join(MODELS)}, but got {value!r}"
+    if space.weights not in ("auto", "none"):
+        yield (
+            "weights: must be auto or none where the model is a gene, as a file holds those of one model, "
+            f"but got {space.weights!r}; auto takes a file of each model's name"
+        )
+
+
+def _argument_genes(space: SearchSpace) -> Mapping[str, Gene]:
+    """The genes that are training arguments: all but the model."""
+    return {name: gene for name, gene in space.genes.items() if name != MODEL}
 
 
 def _name_problem(key: str, name: str) -> Iterator[str]:
@@ -111,7 +124,7 @@ def _conflicts(space: SearchSpace) -> Iterator[str]:
 
 def _idle_problems(space: SearchSpace) -> Iterator[str]:
     """Genes and settings that would change nothing: the search would breed noise, and nobody would see it."""
-    for name, gene in space.genes.items():
+    for name, gene in _argument_genes(space).items():
         for other, allowed in CATALOGUE[name].needs.items():
             possible = gene.when.get(other) or _possible(space, other)
             idle = [value for value in possible if not helps(value, allowed)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.trial import EpochReport, Failure, FailureKind, Json, TrialFailed, TrialResult, TrialSpec, TrialStream
-from workers.yolo12.architectures import MODELS, architecture
+from workers.yolo12.architectures import MODEL, MODELS, architecture
 from workers.yolo12.arguments import CATALOGUE, advice, to_ultralytics
 from workers.yolo12.process import cpu_share, prepare_process
 from workers.yolo12.recipe import Recipe
@@ -58,6 +58,7 @@ class _Trial:
     trainer: TrialTrainer | None = None
     started: float = 0.0
     notes: list[str] = field(default_factory=list)
+    measured: dict[str, float] | None = None
 
     def train(self) -> TrialResult:
         self.started = time.monotonic()
@@ -96,7 +97,7 @@ class _Trial:
             self.notes.append(f"{fitted.loaded} of {fitted.total} tensors of the weights fit; the rest began anew")
         seconds = time.monotonic() - self.started
         return TrialResult(
-            metrics=trainer.best_metrics,
+            metrics={**trainer.best_metrics, **self._measured(trainer)},
             effective=effective,
             differences=differences(requested, effective),
             weights=str(trainer.best),
@@ -142,10 +143,24 @@ class _Trial:
         report = EpochReport(
             epoch=trainer.epoch + 1,
             epochs=trainer.epochs,
-            metrics={**losses, **trainer.metrics},
+            metrics={**losses, **trainer.metrics, **self._measured(trainer)},
             seconds=time.monotonic() - self.started,
         )
         self.channel.send(report)
+
+    def _measured(self, trainer: TrialTrainer) -> dict[str, float]:
+        """What the spec wants to know of the model beside its accuracy; found out after the first epoch."""
+        if self.measured is None:
+            from workers.yolo12.measuring import measure
+
+            self.measured = measure(
+                trainer.ema.ema,
+                self.spec.measure,
+                imgsz=trainer.args.imgsz,
+                half=bool(trainer.amp) and trainer.device.type == "cuda",
+                check=self.channel.check,
+            )
+        return self.measured
 
     def _classify(self, error: Exception) -> Failure:
         from workers.yolo12.trainer import is_out_of_memory, out_of_memory
@@ -176,6 +191,7 @@ def requested_arguments(spec: TrialSpec) -> dict[str, Json]:
     if spec.model not in MODELS:
         raise TrialFailed(FailureKind.CODE, f"model: must be one of {', '.join(MODELS)}, but got {spec.model!r}")
     requested = {**spec.settings, **spec.params}
+    requested.pop(MODEL, None)  # the spec has it already
     for name, value in requested.items():
         argument = CATALOGUE.get(name)
         if argument is None:
