@@ -35,6 +35,8 @@ PAIRS = 3
 """So many seeds in common make pairs worth their price in degrees of freedom."""
 TEST = "test/"
 """Before the names of metrics that were measured on the test split."""
+OF_SPLITS = ("metrics/", "train/", "val/", TEST)
+"""Before the names of metrics that differ between the splits; what a model costs does not."""
 
 Values: TypeAlias = dict[int, float]
 """Fitness by seed."""
@@ -160,10 +162,11 @@ def _fitness(entry: _Entry, seeds: Sequence[int] | Mapping[int, object]) -> Valu
 def _on_test(space: SearchSpace, entry: _Entry) -> Values:
     scored: Values = {}
     for seed, each in entry.trained.items():
-        metrics = {name.removeprefix(TEST): value for name, value in each.metrics.items() if name.startswith(TEST)}
-        if metrics:
+        on_test = {name.removeprefix(TEST): value for name, value in each.metrics.items() if name.startswith(TEST)}
+        if on_test:
+            anyhow = {name: value for name, value in each.metrics.items() if not name.startswith(OF_SPLITS)}
             try:
-                scored[seed] = space.fitness.of(metrics)
+                scored[seed] = space.fitness.of({**anyhow, **on_test})
             except TrialFailed:  # the fitness needs what is not measured there
                 continue
     return scored

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evolve.ledger import IndividualRecord
 from evolve.models import model_of
 from evolve.search.base import Outcome, Proposal
-from evolve.trial import Json, TrialSpec
+from evolve.trial import Json, Role, TrialSpec
 
 if TYPE_CHECKING:
     from evolve.space import SearchSpace
@@ -57,6 +57,7 @@ class SpecTemplate:
             weights=self.weights_of.get(model, self.weights) if inherited is None else inherited,
             data=self.data,
             measure=self.measure,
+            score_test=proposal.role is Role.FINAL,
         )
 
 

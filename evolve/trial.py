@@ -81,6 +81,8 @@ class TrialSpec:
         seed: Seed of the training.
         directory: Folder that belongs to this individual alone, kept between its attempts; checkpoints live here.
         measure: Metrics that the search needs; one that takes time to measure is left out where it is not needed.
+        score_test: Whether to score what was trained on the test split as well, if the data have one; the names of
+            those metrics begin with `test/`.
     """
 
     search_id: str
@@ -94,6 +96,7 @@ class TrialSpec:
     weights: str = "none"
     data: str = ""
     measure: tuple[str, ...] = ()
+    score_test: bool = False
 
     @property
     def trial_id(self) -> str:

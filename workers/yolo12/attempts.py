@@ -17,7 +17,7 @@ from evolve.trial import TrialSpec
 from workers.yolo12.weights import read_checkpoint
 
 _RECORD = "spec.json"
-_IRRELEVANT = ("search_id", "individual", "attempt", "directory", "measure")
+_IRRELEVANT = ("search_id", "individual", "attempt", "directory", "measure", "score_test")
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,10 @@ class _Trial:
         fitted = trainer.transferred
         if fitted is not None and fitted.loaded < fitted.total:
             self.notes.append(f"{fitted.loaded} of {fitted.total} tensors of the weights fit; the rest began anew")
+        scored = self._score_test(trainer) if self.spec.score_test else {}
         seconds = time.monotonic() - self.started
         return TrialResult(
-            metrics={**trainer.best_metrics, **self._measured(trainer)},
+            metrics={**trainer.best_metrics, **self._measured(trainer), **scored},
             effective=effective,
             differences=differences(requested, effective),
             weights=str(trainer.best),
@@ -161,6 +162,17 @@ class _Trial:
                 check=self.channel.check,
             )
         return self.measured
+
+    def _score_test(self, trainer: TrialTrainer) -> Mapping[str, float]:
+        """Metrics on the test split; a training that cost hours is not lost to pictures that it does not need."""
+        from workers.yolo12.scoring import score_test
+
+        try:
+            device = "cpu" if trainer.device.type == "cpu" else "cuda"
+            return score_test(trainer.best, Path(self.spec.data), device=device, check=self.channel.check)
+        except Exception as error:
+            self.notes.append(f"the test split was not scored: {type(error).__name__}: {error}"[:500])
+            return {}
 
     def _classify(self, error: Exception) -> Failure:
         from workers.yolo12.trainer import is_out_of_memory, out_of_memory
