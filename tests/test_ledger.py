@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from evolve.ledger import EventKind, Lease, Ledger, Request, SearchState, Transa
 from evolve.ledger.dialect import encode_json
 from evolve.ledger.models import metadata
 from evolve.ledger.schema import HEAD, REVISIONS
-from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialState
+from evolve.trial import EpochReport, Failure, FailureKind, Role, TrialResult, TrialState
 from ledger_fixtures import (
     METRIC,
     assert_consistent,
@@ -277,6 +278,42 @@ def test_only_a_completed_individual_can_be_the_best(ledger: Ledger, lease: Leas
         (4, {"fitness": 0.6, "previous": 0.4}),
     ]
     assert_consistent(ledger, lease.search_id)
+
+
+def test_repeats_and_finals_are_no_new_best_and_the_default_has_the_mean_of_its_repeats(
+    ledger: Ledger, lease: Lease
+) -> None:
+    lives = [(0, Role.SEARCH, None, 0.4), (1, Role.SEARCH, None, 0.5), (2, Role.REPEAT, 0, 0.6),
+             (3, Role.REPEAT, 1, 0.9), (4, Role.FINAL, 0, 0.95), (5, Role.CONTINUATION, 1, 0.7)]  # fmt: skip
+    with lease.transaction() as writing:
+        for number, role, original, fitness in lives:
+            writing.propose(replace(newborn(lease.search_id, number), role=role, original=original))
+            writing.evaluated(number, state=TrialState.COMPLETED, fitness=fitness, role=role, original=original)
+    search = ledger.search(lease.search_id)
+    assert (search.best_individual, search.best_fitness, search.default_fitness) == (5, 0.7, 0.5)
+
+
+def test_an_answer_is_written_with_the_end_or_not_at_all(ledger: Ledger, lease: Lease) -> None:
+    def conclude(writing: Transaction) -> None:
+        writing.answer({"winner": 3})
+        writing.crown(7, 0.6, 0.4)
+
+    def conclude_and_fail(writing: Transaction) -> None:
+        conclude(writing)
+        raise RuntimeError
+
+    with lease.transaction() as writing:
+        writing.begin_finals("2 generations are complete", 4)
+    with pytest.raises(RuntimeError):
+        lease.release(SearchState.COMPLETED, "done", conclude_and_fail)
+    assert ledger.search(lease.search_id).answer is None
+    lease.release(SearchState.COMPLETED, "done", conclude)
+    search = ledger.search(lease.search_id)
+    assert (search.state, search.answer) == (SearchState.COMPLETED, {"winner": 3})
+    assert (search.best_individual, search.best_fitness, search.default_fitness) == (7, 0.6, 0.4)
+    events = ledger.events(lease.search_id)[-2:]
+    assert [each.kind for each in events] == [EventKind.FINALS_STARTED, EventKind.SEARCH_FINISHED]
+    assert events[0].data == {"reason": "2 generations are complete", "trainings": 4}
 
 
 def test_verdict_is_final_and_needs_an_individual(ledger: Ledger, lease: Lease) -> None:

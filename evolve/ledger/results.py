@@ -20,19 +20,19 @@ class Results(RowWriter):
         """The search proper is over, for this reason; so many finals are in the ledger with this transaction."""
         self._append(EventKind.FINALS_STARTED, reason=reason, trainings=trainings)
 
-    def conclude(
-        self, answer: Mapping[str, Json], individual: int, fitness: float | None, default_fitness: float | None
-    ) -> None:
-        """Write down what the search came to.
+    def answer(self, document: Mapping[str, Json]) -> None:
+        """Write down what the search came to; see `evolve.verdict.Answer`."""
+        mine = searches.c.id == self._search_id
+        self._connection.execute(update(searches).where(mine).values(answer=dict(document)))
+
+    def crown(self, individual: int, fitness: float | None, default_fitness: float | None) -> None:
+        """Another individual is the best from now on, as several trainings of its configuration say.
 
         Args:
-            answer: See `evolve.verdict.Answer.document`.
-            individual: The best one from now on.
-            fitness: Of its configuration.
-            default_fitness: Of the default configuration.
+            individual: The best one.
+            fitness: Mean over the trainings of its configuration.
+            default_fitness: The same of the default configuration.
         """
-        mine = searches.c.id == self._search_id
-        self._connection.execute(update(searches).where(mine).values(answer=dict(answer)))
         self._totals.update(best_individual=individual, best_fitness=fitness, default_fitness=default_fitness)
 
     def _compare(self, individual: int, fitness: float, role: Role, original: int | None) -> None:
