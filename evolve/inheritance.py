@@ -7,10 +7,11 @@ the child. So each of its attempts, under whichever driver, starts from the same
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 from evolve.ledger import Ledger, Transaction
+from evolve.models import MODEL
 from evolve.search.base import Proposal
 from evolve.trial import TrialState
 
@@ -29,6 +30,7 @@ class Inheritance:
         self._search_id = search_id
         self._enabled = enabled
         self._starts: dict[int, int] = {}  # of those without a verdict
+        self._stopped: dict[int, int] = {}  # starts of those that may be continued
         self._trained_as: dict[int, int] = {}  # those that never trained, as their twin's verdict holds for them
         self._said: set[int | None] = set()
 
@@ -37,10 +39,15 @@ class Inheritance:
 
         That is its fitter parent, of equals the first; where no weights of that one can be found the other parent,
         and where neither left any, none: it starts from the weights of the search, as do those without parents.
+        One with an original starts as that did. A parent of another model has no weights that would fit.
         """
-        if not (self._enabled and proposal.parents):
+        if not self._enabled:
             return proposal
-        return self.expect(replace(proposal, inherited_from=self._choose(tx, proposal.parents)))
+        if proposal.original is not None:
+            return self.expect(replace(proposal, inherited_from=self._start_of(proposal.original)))
+        if not proposal.parents:
+            return proposal
+        return self.expect(replace(proposal, inherited_from=self._choose(tx, proposal)))
 
     def expect(self, proposal: Proposal) -> Proposal:
         """Keep what an individual without a verdict starts from; returns it."""
@@ -57,7 +64,8 @@ class Inheritance:
         """
         if proposal.inherited_from is None or self.weights(proposal.inherited_from) is not None:
             return proposal
-        restored = self.endow(tx, proposal)
+        start = self._choose(tx, proposal) if proposal.parents else None
+        restored = self.expect(replace(proposal, inherited_from=start))
         tx.start_from(proposal.number, restored.inherited_from)
         return restored
 
@@ -66,25 +74,44 @@ class Inheritance:
         path = self._path(number)
         return path if path is not None and os.path.isfile(path) else None
 
-    def settle(self, number: int, reused_from: int | None = None) -> None:
-        """The individual has its verdict, possibly that of an equal one; it will not start again."""
-        self._starts.pop(number, None)
-        if self._enabled and reused_from is not None:
-            self._trained_as[number] = reused_from
+    def settle(self, proposal: Proposal, reused_from: int | None = None, *, stopped: bool = False) -> None:
+        """An individual has its verdict, possibly that of an equal one; it will not start again.
 
-    def needed(self, parents: Collection[int]) -> set[int]:
+        Args:
+            proposal: The individual.
+            reused_from: Whose verdict it is.
+            stopped: Whether another one may continue its training, from the same start.
+        """
+        self._starts.pop(proposal.number, None)
+        if stopped and proposal.inherited_from is not None:
+            self._stopped[proposal.number] = proposal.inherited_from
+        if self._enabled and reused_from is not None:
+            self._trained_as[proposal.number] = reused_from
+
+    def needed(self, parents: Collection[int], continuable: Collection[int] = ()) -> set[int]:
         """Numbers of the individuals whose weights must be kept.
 
         Args:
             parents: Who may still become a parent.
+            continuable: Who may still be continued.
         """
         if not self._enabled:
             return set()
-        return {*self._starts.values(), *(self._trained_as.get(number, number) for number in parents)}
+        begun = (self._stopped[number] for number in continuable if number in self._stopped)
+        return {*self._starts.values(), *begun, *(self._trained_as.get(number, number) for number in parents)}
 
-    def _choose(self, tx: Transaction, parents: Sequence[int]) -> int | None:
-        records = {each.number: each for each in self._ledger.individuals(self._search_id, numbers=parents)}
-        known = [record for number in parents if (record := records[number]).fitness is not None]
+    def _start_of(self, number: int) -> int | None:
+        """Whose weights an individual started from; of one born just now that is not in the ledger yet."""
+        if number in self._starts:
+            return self._starts[number]
+        records = self._ledger.individuals(self._search_id, numbers=[number])
+        return records[0].inherited_from if records else None
+
+    def _choose(self, tx: Transaction, child: Proposal) -> int | None:
+        found = self._ledger.individuals(self._search_id, numbers=child.parents)
+        records = {each.number: each for each in found}
+        fit = [record for number in child.parents if (record := records[number]).fitness is not None]
+        known = [record for record in fit if record.params.get(MODEL) == child.params.get(MODEL)]
         for parent in sorted(known, key=lambda each: -(each.fitness or 0.0)):  # stable: of equals the first
             number = parent.number if parent.reused_from is None else parent.reused_from
             if self.weights(number) is not None:

@@ -6,21 +6,25 @@ algorithm, once that transaction is committed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from evolve.continuing import Continuations
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
 from evolve.inheritance import Inheritance
 from evolve.ledger import IndividualRecord, Ledger, SearchRecord, Transaction
 from evolve.policy import FailurePolicy
 from evolve.retention import WeightShelf
-from evolve.roster import Roster
-from evolve.search.base import Outcome, Proposal
+from evolve.roster import Roster, Running, is_reusable, state_of
+from evolve.rung_values import RungBook
+from evolve.search.base import Outcome, Proposal, SearchAlgorithm
 from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate, outcome_of, proposal_of, record_of
 from evolve.statistics import GenerationBook, Member
 from evolve.stopping import Totals
-from evolve.trial import Failure, FailureKind, TrialFailed, TrialResult, TrialSpec, TrialState
+from evolve.trial import Failure, FailureKind, Json, Role, TrialFailed, TrialResult, TrialSpec
+
+_NOTHING: Mapping[str, float] = {}
 
 
 class Registrar:
@@ -29,12 +33,14 @@ class Registrar:
     Attributes:
         roster: Who is in training, who waits, who is known.
         totals: What has been spent and reached.
+        rungs: Who has passed which rung.
         fatal: Why the search cannot go on, once a failure said so.
     """
 
     def __init__(self, space: SearchSpace, template: SpecTemplate, ledger: Ledger, gpus_per_trial: float) -> None:
         self.roster = Roster()
         self.totals = Totals()
+        self.rungs = RungBook(space, ledger, template.search_id)
         self.fatal: str | None = None
         self._fitness = space.fitness
         self._search_id = template.search_id
@@ -44,6 +50,7 @@ class Registrar:
         self._policy = FailurePolicy(space.search)
         self._shelf = WeightShelf(template.directory)
         self._inheritance = Inheritance(ledger, template.search_id, enabled=space.search.inherit_weights)
+        self._continuations = Continuations(template.directory)
         self._generations = GenerationBook(space.search.population)
         self._flagged: set[str] = set()
 
@@ -51,35 +58,48 @@ class Registrar:
 
     def remember_totals(self, search: SearchRecord) -> None:
         """Take over what was spent."""
-        self.totals.trained = search.trained
         self.totals.gpu_seconds = search.gpu_seconds
         self.totals.wall_seconds = self._ledger.active_seconds(search.id)
 
     def remember(self, record: IndividualRecord) -> None:
         """Take over a verdict; to be called in the order told."""
-        proposal = proposal_of(record)
-        reused = record.reused_from is not None
-        self.totals.count(record.fitness)
-        self.roster.settle(proposal, reusable=_is_reusable(record.failure))
-        self._generations.enter(record.generation, Member(record.number, proposal.genome, record.fitness, reused))
-        self._inheritance.settle(record.number, record.reused_from)
-        if not reused:
+        outcome = outcome_of(record)
+        self.roster.settle(outcome.proposal, reusable=is_reusable(outcome))
+        self._enter(outcome, record.reused_from)
+        if record.reused_from is None:
             self._shelf.offer(record.number, record.fitness)
+
+    def take_up(self, record: IndividualRecord) -> None:
+        """Take over what an individual without a verdict has reported; before it is queued again or given up."""
+        if record.attempts:
+            self.rungs.restore(proposal_of(record))
 
     def requeue(self, tx: Transaction, record: IndividualRecord) -> None:
         """Queue an individual without a verdict for its next attempt; to be called in birth order."""
-        proposal = self._inheritance.expect(proposal_of(record))
+        proposal = self._expect(proposal_of(record))
+        self._interrupt(tx, record)
+        if not self.roster.wait_for_twin(proposal, record.attempts + 1):
+            self.roster.try_again(proposal, record.attempts + 1)
+
+    def give_up(self, tx: Transaction, record: IndividualRecord) -> list[Outcome]:
+        """Stop for good what a former driver was told to stop, or would have been; nothing is trained for it."""
+        self._interrupt(tx, record)
+        proposal = proposal_of(record)
+        last = max(each.seconds for each in self._ledger.epochs(self._search_id, record.number))
+        seconds = self._seconds(record.number, record.attempts, last)
+        return self._settle(tx, Outcome(proposal, None, rungs=self.rungs.values(proposal), seconds=seconds))
+
+    def _interrupt(self, tx: Transaction, record: IndividualRecord) -> None:
+        """End the attempt that a former driver has left."""
         if record.attempts and not record.state.is_finished:
             tx.interrupted(record.number, record.attempts, gpus=self._gpus_per_trial)
             self.totals.gpu_seconds = tx.gpu_seconds
-        if not self.roster.wait_for_twin(proposal, record.attempts + 1):
-            self.roster.try_again(proposal, record.attempts + 1)
 
     # new individuals
 
     def place(self, tx: Transaction, proposal: Proposal) -> list[Outcome]:
         """Write a new individual down; queue it, or reuse the verdict of its equal."""
-        proposal = self._inheritance.endow(tx, proposal)
+        proposal = self._expect(self._inheritance.endow(tx, proposal))
         tx.propose(record_of(self._search_id, proposal))
         known = self.roster.known(proposal)
         if known is not None:
@@ -99,17 +119,30 @@ class Registrar:
         spec = self._template.spec(restored, attempt, None if start is None else self._inheritance.weights(start))
         tx.submit(spec)
         self.roster.begin(spec.trial_id, restored, attempt)
+        self.rungs.begin(restored)
         return spec
+
+    def prepare(self, specs: Sequence[TrialSpec]) -> None:
+        """Make folders ready for attempts that are to be submitted; to be called when these are committed."""
+        for spec in specs:
+            self._continuations.hand_over(spec.individual)
+
+    def _expect(self, proposal: Proposal) -> Proposal:
+        """Keep on the disk what an individual without a verdict starts from; returns it."""
+        self._continuations.expect(proposal)
+        return self._inheritance.expect(proposal)
 
     # news of trials
 
-    def tidy(self, parents: Collection[int]) -> None:
+    def tidy(self, algorithm: SearchAlgorithm) -> None:
         """Make room on the disk; to be called when what was written is committed.
 
         Args:
-            parents: Who may still become a parent.
+            algorithm: Knows who may still become a parent, and who may be continued.
         """
-        self._shelf.clear(self._inheritance.needed(parents))
+        continuable = algorithm.continuable()
+        needed = self._inheritance.needed(algorithm.possible_parents(), continuable)
+        self._shelf.clear(needed | self._continuations.needed(continuable))
 
     def tidy_for_good(self) -> None:
         """Make room on the disk where nothing will be trained any more."""
@@ -126,6 +159,7 @@ class Registrar:
             case Reported(report=report):
                 running.seconds = report.seconds
                 tx.reported(number, attempt, report)
+                self.rungs.add(number, report)
             case Completed(result=result):
                 outcomes = self._complete(tx, event.trial_id, result)
             case Failed(failure=failure):
@@ -149,15 +183,20 @@ class Registrar:
         except TrialFailed as error:
             return self._fail(tx, trial_id, error.failure)
         running = self.roster.end(trial_id)
-        number = running.proposal.number
+        proposal = running.proposal
+        is_whole = proposal.role is not Role.PARTIAL
         # a worker does not know which share of a GPU it holds
         result = replace(result, gpu_seconds=result.seconds * self._gpus_per_trial)
-        tx.completed(number, running.attempt, result)
-        self._flag_differences(tx, number, result)
-        tx.evaluated(number, state=TrialState.COMPLETED, fitness=fitness, metrics=result.metrics)
+        tx.completed(proposal.number, running.attempt, result, whole=is_whole)
+        self._flag_differences(tx, proposal.number, result)
         self._policy.succeeded()
-        self.totals.trained += 1
-        return self._settle(tx, running.proposal, fitness, None)
+        outcome = Outcome(
+            proposal,
+            fitness if is_whole else None,
+            rungs=self.rungs.values(proposal, fitness),
+            seconds=self._seconds(proposal.number, running.attempt, result.seconds),
+        )
+        return self._settle(tx, outcome, result.metrics if is_whole else {})
 
     def _flag_differences(self, tx: Transaction, number: int, result: TrialResult) -> None:
         """Say once for each argument that something else took effect than was asked for."""
@@ -170,57 +209,86 @@ class Registrar:
         running = self.roster.end(trial_id)
         number = running.proposal.number
         retry = self._policy.retries(failure.kind, self.roster.count_failure(number))
-        tx.failed(number, running.attempt, failure, retry=retry, gpus=self._gpus_per_trial)
+        again = retry and not running.given_up
+        tx.failed(number, running.attempt, failure, retry=again, gpus=self._gpus_per_trial)
         self.fatal = self.fatal or self._policy.fatal(failure)
-        if retry:
+        if again:
             self.roster.try_again(running.proposal, running.attempt + 1)
             return []
-        tx.evaluated(number, state=TrialState.FAILED, fitness=None, failure=failure.kind)
-        return self._settle(tx, running.proposal, None, failure.kind)
+        # what needs another attempt only to be stopped is stopped already
+        return self._settle(tx, self._unfinished(running, None if retry else failure.kind))
 
     def _stop(self, tx: Transaction, trial_id: str) -> list[Outcome]:
         running = self.roster.end(trial_id)
         tx.stopped(running.proposal.number, running.attempt, gpus=self._gpus_per_trial)
-        tx.evaluated(running.proposal.number, state=TrialState.STOPPED, fitness=None)
-        return self._settle(tx, running.proposal, None, None)
+        self._policy.succeeded()
+        return self._settle(tx, self._unfinished(running))
 
     # verdicts
 
-    def _settle(
-        self, tx: Transaction, proposal: Proposal, fitness: float | None, failure: FailureKind | None
-    ) -> list[Outcome]:
-        """Book a verdict that was just written, and pass it on to the twins that waited for it."""
-        self._shelf.offer(proposal.number, fitness)
-        verdict = self._book(tx, Outcome(proposal, fitness, failure))
-        reusable = _is_reusable(failure)
-        outcomes = [verdict]
-        for twin, attempt in self.roster.settle(proposal, reusable=reusable):
+    def _unfinished(self, running: Running, failure: FailureKind | None = None) -> Outcome:
+        """The verdict on a training without a result."""
+        proposal = running.proposal
+        seconds = self._seconds(proposal.number, running.attempt, running.seconds)
+        return Outcome(proposal, None, failure, rungs=self.rungs.values(proposal), seconds=seconds)
+
+    def _seconds(self, number: int, attempt: int, seconds: float) -> float:
+        """What all attempts at a training took, of which this was the last."""
+        if attempt > 1:
+            earlier = self._ledger.evaluations(self._search_id, number)
+            seconds += sum(each.seconds for each in earlier if each.attempt < attempt)
+        return seconds
+
+    def _settle(self, tx: Transaction, outcome: Outcome, metrics: Mapping[str, float] = _NOTHING) -> list[Outcome]:
+        """Write a verdict down, and pass it on to the twins that waited for it."""
+        self._record(tx, outcome, metrics)
+        self._shelf.offer(outcome.proposal.number, outcome.fitness)
+        reusable = is_reusable(outcome)
+        outcomes = [outcome]
+        for twin, attempt in self.roster.settle(outcome.proposal, reusable=reusable):
             if reusable:
-                outcomes.append(self._reuse(tx, twin, verdict))
+                outcomes.append(self._reuse(tx, twin, outcome))
             elif not self.roster.wait_for_twin(twin, attempt):
                 self.roster.try_again(twin, attempt)
         return outcomes
 
     def _reuse(self, tx: Transaction, proposal: Proposal, verdict: Outcome) -> Outcome:
         """Give an individual the verdict of its equal, which was trained before."""
-        state = TrialState.FAILED if verdict.fitness is None else TrialState.COMPLETED
-        number = verdict.proposal.number
-        tx.evaluated(
-            proposal.number, state=state, fitness=verdict.fitness, failure=verdict.failure, reused_from=number
-        )
-        return self._book(tx, Outcome(proposal, verdict.fitness, verdict.failure), number)
-
-    def _book(self, tx: Transaction, outcome: Outcome, reused_from: int | None = None) -> Outcome:
-        proposal = outcome.proposal
-        self._inheritance.settle(proposal.number, reused_from)
-        self.totals.count(outcome.fitness)
-        member = Member(proposal.number, proposal.genome, outcome.fitness, reused_from is not None)
-        complete = self._generations.enter(proposal.generation, member)
-        if complete is not None:
-            tx.generation_finished(proposal.generation, complete)
+        outcome = replace(verdict, proposal=proposal)
+        self._record(tx, outcome, reused_from=verdict.proposal.number)
         return outcome
 
+    def _record(
+        self,
+        tx: Transaction,
+        outcome: Outcome,
+        metrics: Mapping[str, float] = _NOTHING,
+        reused_from: int | None = None,
+    ) -> None:
+        tx.evaluated(
+            outcome.proposal.number,
+            state=state_of(outcome),
+            fitness=outcome.fitness,
+            metrics=metrics,
+            failure=outcome.failure,
+            reused_from=reused_from,
+            rungs=outcome.rungs,
+            objectives=outcome.objectives,
+            seconds=outcome.seconds,
+            role=outcome.proposal.role,
+            original=outcome.proposal.original,
+        )
+        complete = self._enter(outcome, reused_from)
+        if complete is not None:
+            tx.generation_finished(outcome.proposal.generation, complete)
 
-def _is_reusable(failure: FailureKind | None) -> bool:
-    """Whether a verdict holds for equal individuals too; that of a lost machine does not."""
-    return failure is not FailureKind.INFRASTRUCTURE
+    def _enter(self, outcome: Outcome, reused_from: int | None) -> dict[str, Json] | None:
+        """Enter a verdict into the books; the statistics of its generation, if it was the last one missing."""
+        proposal, reused = outcome.proposal, reused_from is not None
+        self._inheritance.settle(proposal, reused_from, stopped=outcome.is_partial)
+        self._continuations.settle(outcome)
+        share = self.rungs.settle(outcome)
+        self.totals.trained += 0.0 if reused else share
+        self.totals.count(outcome.fitness)
+        member = Member(proposal.number, proposal.genome, outcome.fitness, reused, outcome.is_partial)
+        return self._generations.enter(proposal.generation, member)

@@ -7,7 +7,8 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from evolve.search.base import Proposal
+from evolve.search.base import Outcome, Proposal
+from evolve.trial import FailureKind, Role, TrialState
 
 Training: TypeAlias = tuple[str, int | None, int | None, str]
 """What makes two individuals the same training: genes, whose weights they start from, seed, and settings."""
@@ -89,7 +90,8 @@ class Roster:
 
         Args:
             proposal: Whose verdict.
-            reusable: Whether it holds for equal individuals too; that of a lost machine does not.
+            reusable: Whether it holds for equal individuals too; that of a lost machine, or of a training that was
+                stopped, does not.
         """
         self._failures.pop(proposal.number, None)
         if reusable:
@@ -100,6 +102,20 @@ class Roster:
         """This training does not go on: the twins that waited for it, with their next attempts."""
         self._in_training.discard(_training(proposal))
         return self._waiting.pop(_training(proposal), [])
+
+
+def state_of(outcome: Outcome) -> TrialState:
+    """How a training with this verdict ended."""
+    if outcome.failure is not None:
+        return TrialState.FAILED
+    return TrialState.STOPPED if outcome.is_partial else TrialState.COMPLETED
+
+
+def is_reusable(verdict: Outcome) -> bool:
+    """Whether a verdict holds for equal individuals too; that of a lost machine does not, nor one half-way."""
+    if verdict.is_partial:
+        return verdict.proposal.role is Role.PARTIAL  # trained as far as it was meant to be
+    return verdict.failure is not FailureKind.INFRASTRUCTURE
 
 
 def _training(proposal: Proposal) -> Training:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evolve.dispatch import Dispatcher, InlineDispatcher, Reported, Stopped, TrialEvent
+from evolve.judging import Judge
 from evolve.keeper import LeaseKeeper
-from evolve.ledger import Ledger, Request, SearchState
+from evolve.ledger import IndividualRecord, Ledger, Request, SearchState
 from evolve.registrar import Registrar
-from evolve.search.base import Decision, Outcome, SearchAlgorithm
+from evolve.search.base import Outcome, SearchAlgorithm
 from evolve.space import SearchSpace
 from evolve.specs import SpecTemplate, outcome_of, proposal_of
 from evolve.stopping import StopRules, Totals
-from evolve.trial import TrialFailed
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 6.0
@@ -80,11 +80,10 @@ class Runner:
         self._allotted = allotted
         self._workers: int | None = None
         self._idle_since: float | None = None
-        self._fitness = space.fitness
-        self._evaluation_limit = space.stop.evaluations
         self._rules = StopRules(space.search, space.stop)
         self._registrar = Registrar(space, template, ledger, gpus_per_trial)
         self._roster = self._registrar.roster
+        self._judge = Judge(algorithm, self._registrar.rungs, space.fitness)
         self._asked = 0
         self._clock = time.monotonic()
         self._paused = ""
@@ -125,11 +124,22 @@ class Runner:
         self._registrar.remember_totals(search)
         for record in judged:
             self._registrar.remember(record)
+        open_ones = [record for record in records if record.told is None]
+        given_up = {each.number for each in open_ones if self._gave_up(each)}
+        outcomes: list[Outcome] = []
         with self._keeper.transaction() as tx:
             tx.start(resumed=search.started_at is not None)
-            for record in records:
-                if record.told is None:
+            for record in open_ones:
+                if record.number in given_up:
+                    outcomes += self._registrar.give_up(tx, record)
+                else:
                     self._registrar.requeue(tx, record)
+        self._tell(outcomes)
+
+    def _gave_up(self, record: IndividualRecord) -> bool:
+        """Let the algorithm hear again which rungs a training without a verdict has passed."""
+        self._registrar.take_up(record)
+        return self._judge.gave_up(record.number, record.role)
 
     # the loop
 
@@ -212,17 +222,15 @@ class Runner:
             for proposal in proposals:
                 outcomes += self._registrar.place(tx, proposal)
             specs = [self._registrar.enlist(tx, *attempt) for attempt in self._roster.next_attempts(free)]
+        self._registrar.prepare(specs)
         self._tell(outcomes)
         for spec in specs:
             self._dispatcher.submit(spec)
         return len(specs) < free
 
     def _may_ask(self) -> int:
-        limit = self._rules.individuals - self._asked
-        if self._evaluation_limit is not None:
-            under_way = self._registrar.totals.trained + len(self._roster.running)
-            limit = min(limit, self._evaluation_limit - under_way)
-        return limit
+        left = self._rules.evaluations_left(self._registrar.totals, len(self._roster.running))
+        return min(left, self._rules.individuals - self._asked)
 
     # news
 
@@ -249,26 +257,18 @@ class Runner:
         self._tell(outcomes)
         for event in events:
             if isinstance(event, Reported):
-                self._judge(event)
+                self._heed(event)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         """Act on verdicts that are committed."""
         for outcome in outcomes:
             self._algorithm.tell(outcome)
-        self._registrar.tidy(self._algorithm.possible_parents())
+        self._registrar.tidy(self._algorithm)
 
-    def _judge(self, event: Reported) -> None:
-        """Stop a trial that the algorithm has given up."""
+    def _heed(self, event: Reported) -> None:
+        """Stop a trial that the algorithm gives up."""
         running = self._roster.running.get(event.trial_id)
-        if running is None or running.given_up:
-            return
-        try:
-            fitness = self._fitness.of(event.report.metrics)
-        except TrialFailed:
-            return  # an epoch without the metric says nothing yet; the result must have it
-        decision = self._algorithm.report(running.proposal.number, event.report.epoch, fitness)
-        if decision is Decision.STOP:
-            running.given_up = True
+        if running is not None and self._judge.gives_up(running, event.report):
             self._dispatcher.stop(event.trial_id)
 
     # leaving

@@ -19,6 +19,7 @@ class Member:
     genome: Genome
     fitness: float | None
     reused: bool = False
+    stopped: bool = False
 
 
 class GenerationBook:
@@ -46,18 +47,20 @@ def statistics(members: list[Member]) -> dict[str, Json]:
     """Population statistics.
 
     Returns:
-        `evaluated`, `failed`, `reused` (counts); `best`, `mean`, `median`, `worst`, `std` (fitness, None if all
-        failed); `best_individual` (a number, or None); `diversity` (mean over the genes of the standard deviation
-        of their coordinates: 0 for a population of twins, about 0.29 for one spread evenly).
+        `evaluated`, `failed`, `stopped`, `reused` (counts); `best`, `mean`, `median`, `worst`, `std` (fitness, None
+        if there is none); `best_individual` (a number, or None); `diversity` (mean over the genes of the standard
+        deviation of their coordinates: 0 for a population of twins, about 0.29 for one spread evenly).
     """
     members = sorted(members, key=lambda member: member.number)
     scored = [(member.fitness, member.number) for member in members if member.fitness is not None]
     fitness = np.array([value for value, _ in scored])
     best = max(scored, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
+    stopped = sum(member.stopped for member in members)
     genomes = np.array([member.genome for member in members])
     return {
         "evaluated": len(scored),
-        "failed": len(members) - len(scored),
+        "failed": len(members) - len(scored) - stopped,
+        "stopped": stopped,
         "reused": sum(member.reused for member in members),
         "best": best[0],
         "best_individual": best[1],

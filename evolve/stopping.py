@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from evolve.space import SearchSettings, StopSettings
@@ -13,7 +14,8 @@ class Totals:
 
     Attributes:
         told: Individuals with a verdict.
-        trained: Evaluations that trained to their end; reused results cost nothing and are not counted.
+        trained: Whole trainings that the evaluations amount to; one that was stopped, or is partial, counts by its
+            share of a whole one. Reused results cost nothing and are not counted.
         gpu_seconds: GPU time of all attempts.
         wall_seconds: Time with a driver at work, pauses between a crash and its resume left out.
         best: Best fitness, or None.
@@ -21,7 +23,7 @@ class Totals:
     """
 
     told: int = 0
-    trained: int = 0
+    trained: float = 0.0
     gpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     best: float | None = None
@@ -50,12 +52,24 @@ class StopRules:
         """Why to stop now, in words for a person; None to go on."""
         return self._spent(totals) or self._reached(totals)
 
+    def evaluations_left(self, totals: Totals, running: int = 0) -> int:
+        """How many trainings may still be begun, each counted as a whole one until it is stopped.
+
+        Args:
+            totals: What was done.
+            running: Trainings that have begun.
+        """
+        if self._stop.evaluations is None:
+            return self.individuals
+        # shares of trainings that were continued to their end may miss 1 by a rounding error
+        return math.ceil(round(self._stop.evaluations - totals.trained, 6)) - running
+
     def _spent(self, totals: Totals) -> str | None:
         stop = self._stop
         if totals.told >= self.individuals:
             return f"{_amount(self._search.generations, 'generation')} complete"
-        if stop.evaluations is not None and totals.trained >= stop.evaluations:
-            return f"{_amount(totals.trained, 'evaluation')} done (stop.evaluations)"
+        if stop.evaluations is not None and self.evaluations_left(totals) <= 0:
+            return f"{_amount(round(totals.trained), 'evaluation')} done (stop.evaluations)"
         if stop.hours is not None and totals.wall_seconds >= stop.hours * 3600:
             return f"{stop.hours:g} hours are over (stop.hours)"
         if stop.gpu_hours is not None and totals.gpu_seconds >= stop.gpu_hours * 3600:

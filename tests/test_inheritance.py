@@ -244,6 +244,9 @@ class Listed:
         for outcome in outcomes:
             self.tell(outcome)
 
+    def continuable(self) -> set[int]:
+        return set()
+
     def possible_parents(self) -> set[int]:
         return self._told if self._parents is None else self._parents & self._told
 

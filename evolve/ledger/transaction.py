@@ -146,8 +146,8 @@ class Transaction(Results):
             seconds=report.seconds,
         )
 
-    def completed(self, individual: int, attempt: int, result: TrialResult) -> None:
-        """The attempt trained to its end."""
+    def completed(self, individual: int, attempt: int, result: TrialResult, *, whole: bool = True) -> None:
+        """The attempt trained to its end, which is counted only if that is the end of a whole training."""
         self._finish(
             individual,
             attempt,
@@ -161,7 +161,7 @@ class Transaction(Results):
             weights=result.weights,
             notes=result.notes,
         )
-        self._totals["trained"] += 1
+        self._totals["trained"] += whole
         self._append(
             EventKind.TRIAL_COMPLETED,
             individual,
