@@ -93,6 +93,33 @@ class Codec:
             genome = [(home + away) / 2 for home, away in zip(self._default, genome, strict=True)]
         return self.canonical(self._default)
 
+    def mend(self, genome: Sequence[float]) -> Genome | None:
+        """A feasible, canonical genome that differs from this one only where it breaks a rule.
+
+        The genes that broken rules name go to the default: numbers half the way, a quarter and so on. Unlike
+        `repair`, this leaves all others alone, so that what is known of the genome still says something.
+
+        Returns:
+            None where that is not enough.
+        """
+        named: set[str] = set()
+        for pull in range(_PULLS + 1):
+            candidate = self.canonical(genome)
+            broken = self._space.violated(self.decode(candidate))
+            if not broken:
+                return candidate
+            named |= {name for rule in broken for name in rule.names}
+            genome = tuple(
+                self._pulled(name, home, away, whole=pull == _PULLS - 1) if name in named else away
+                for name, home, away in zip(self.names, self._default, genome, strict=True)
+            )
+        return None
+
+    def _pulled(self, name: str, home: float, away: float, *, whole: bool) -> float:
+        if whole or self._genes[name].choice_count is not None:  # what lies between two choices means nothing
+            return home
+        return (home + away) / 2
+
     def sample(self, rng: np.random.Generator) -> Genome:
         """A feasible, canonical genome: uniform in [0, 1] among the feasible ones, unless those are very rare."""
         for _ in range(_REJECTIONS):

@@ -23,4 +23,4 @@ class Known(Part):
 
     genes: Mapping[str, Scalar] = Field(default_factory=dict)
     fitness: float | None = None
-    source: str = Field(default="", max_length=200)
+    source: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
