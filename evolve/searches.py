@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,13 @@ class Search:
         number = self.record.best_individual
         return None if number is None else self._ledger.individuals(self.id, numbers=[number])[0]
 
+    @property
+    def front(self) -> list[IndividualRecord]:
+        """The individuals that no other beats in all objectives of the space; none where it has no objectives."""
+        from evolve.pareto import front
+
+        return front(self.individuals())
+
     def individuals(self) -> list[IndividualRecord]:
         """All individuals in birth order."""
         return self._ledger.individuals(self.id)
@@ -104,18 +112,34 @@ def unfinished(ledger: Ledger, name: str | None = None) -> list[SearchRecord]:
 
 
 def start(
-    ledger: Ledger, space: SearchSpace, options: RunOptions, settings: Settings, name: str | None = None
+    ledger: Ledger,
+    space: SearchSpace,
+    options: RunOptions,
+    settings: Settings,
+    name: str | None = None,
+    warm_start: Sequence[str | Path] = (),
 ) -> tuple[SearchRecord, Prepared]:
     """Check everything, and enter a new search into the ledger.
+
+    Args:
+        ledger: Where it is recorded.
+        space: What it searches.
+        options: How it is run.
+        settings: Where things are kept.
+        name: What it is called; the space's name unless given.
+        warm_start: Searches and files to begin with, see `evolve.warmstart`.
 
     Raises:
         InputError: if anything that the user gave cannot be used; then nothing was entered.
     """
     from evolve.compose import create_search, prepare
+    from evolve.warmstart import warm_started
 
     if name is not None:
         space = SearchSpace.from_document({**space.document(), "name": name}, "--name")
+    space, notes = warm_started(space, warm_start, ledger)
     prepared = prepare(space, options.objective, settings)
+    prepared = replace(prepared, notes=(*notes, *prepared.notes))
     return create_search(ledger, space, options, prepared, settings), prepared
 
 
@@ -159,6 +183,7 @@ def run_search(
     *,
     name: str | None = None,
     overrides: Mapping[str, Json] | None = None,
+    warm_start: Sequence[str | Path] = (),
     observers: Sequence[Observer] = (),
     home: str | Path | None = None,
     **options: Any,
@@ -170,6 +195,8 @@ def run_search(
         name: Name of the search and of its MLflow experiment; the space's unless given.
         overrides: Values for keys of the space, with dots: `{"train.epochs": 3, "data": "my.yaml"}`; only where
             `space` is a path or a name.
+        warm_start: What to begin with: searches of the ledger (id, beginning of one, or name) and files
+            (`best.yaml`, a YAML list of configurations, or a CSV with a column for each gene).
         observers: Hear of every event, in threads of their own.
         home: Folder for everything that is kept; `EVOLVE_HOME` or `.evolve` unless given.
         options: Fields of `evolve.compose.RunOptions`, e.g. `objective="my_module:train"`, `workers=2`.
@@ -183,7 +210,7 @@ def run_search(
     if not isinstance(space, SearchSpace):
         space = load_space(space, overrides or {})
     ledger = Ledger(settings.ledger_url)
-    search, prepared = start(ledger, space, RunOptions(**options), settings, name)
+    search, prepared = start(ledger, space, RunOptions(**options), settings, name, warm_start)
     drive(ledger, search, prepared, settings, observers)
     return Search(ledger, search.id)
 

@@ -57,6 +57,19 @@ def read_yaml(path: Path, *, error: type[InputError] = InputError, numbered_keys
     Raises:
         InputError: (or `error`) if the file is unreadable, above 64 KiB, not UTF-8, or breaks a rule.
     """
+    return parse_yaml(_read_text(path, error), str(path), error=error, numbered_keys=numbered_keys)
+
+
+def read_yaml_value(path: Path, *, error: type[InputError] = InputError) -> dict[str, Json] | list[Json]:
+    """Read a YAML file whose top level is a mapping or a list.
+
+    Raises:
+        InputError: (or `error`), as `read_yaml`.
+    """
+    return _parse(_Builder(_read_text(path, error), str(path), error, lists=True))
+
+
+def _read_text(path: Path, error: type[InputError]) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -65,10 +78,9 @@ def read_yaml(path: Path, *, error: type[InputError] = InputError, numbered_keys
     if len(raw) > MAX_BYTES:
         raise error(f"{path}: a file may hold at most {MAX_BYTES // 1024} KiB; make it shorter")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise error(f"{path}: the file must be UTF-8, but byte {problem.start} is not; save it as UTF-8") from None
-    return parse_yaml(text, str(path), error=error, numbered_keys=numbered_keys)
 
 
 def parse_yaml(
@@ -87,7 +99,12 @@ def parse_yaml(
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise error(f"{source}: a document may hold at most {MAX_BYTES // 1024} KiB; make it shorter")
-    builder = _Builder(text, source, error, numbered_keys)
+    value = _parse(_Builder(text, source, error, numbered_keys=numbered_keys))
+    assert isinstance(value, dict)  # noqa: S101 - without lists there is nothing else
+    return value
+
+
+def _parse(builder: _Builder) -> dict[str, Json] | list[Json]:
     try:
         return builder.document()
     except MarkedYAMLError as problem:
@@ -97,24 +114,33 @@ def parse_yaml(
         raise
     except Exception as problem:  # on hostile text ruamel's scanner fails with errors of many built-in classes
         what = getattr(problem, "reason", None) or str(problem)
-        raise error(f"{source}: this is not valid YAML: {_one_line(what)}") from None
+        builder.refuse(None, f"this is not valid YAML: {what}")
 
 
 class _Builder:
     """Builds plain values from the parser's events, so that nothing is ever constructed from a tag."""
 
-    def __init__(self, text: str, source: str, error: type[InputError], numbered_keys: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        source: str,
+        error: type[InputError],
+        *,
+        numbered_keys: bool = False,
+        lists: bool = False,
+    ) -> None:
         self._events: Iterator[Any] = YAML(typ="safe", pure=True).parse(io.StringIO(text))
         self._source = source
         self._error = error
         self._numbered_keys = numbered_keys
+        self._lists = lists
 
     def refuse(self, mark: Any, problem: str) -> NoReturn:
         """Raise the error for a place in the document."""
         place = f"{self._source}:{mark.line + 1}:{mark.column + 1}" if mark else self._source
         raise self._error(f"{place}: {_one_line(problem)}") from None
 
-    def document(self) -> dict[str, Json]:
+    def document(self) -> dict[str, Json] | list[Json]:
         """The one document of the stream."""
         next(self._events)
         start = next(self._events)
@@ -122,15 +148,23 @@ class _Builder:
             raise self._error(f"{self._source}: the document is empty; it must map keys to values")
         if isinstance(start, DocumentStartEvent) and (start.version or start.tags):
             self.refuse(start.start_mark, "directives (%YAML, %TAG) are not allowed; remove them")
-        top = next(self._events)
-        if not isinstance(top, MappingStartEvent):
-            self.refuse(top.start_mark, "the document must map keys to values")
-        mapping = self._mapping(top, 1)
+        value = self._top(next(self._events))
         next(self._events)
         after = next(self._events)
         if not isinstance(after, StreamEndEvent):
             self.refuse(after.start_mark, "a file holds one document; remove what follows '---'")
-        return mapping
+        return value
+
+    def _top(self, event: Any) -> dict[str, Json] | list[Json]:
+        if isinstance(event, MappingStartEvent):
+            return self._mapping(event, 1)
+        if not self._lists:
+            self.refuse(event.start_mark, "the document must map keys to values")
+        if not isinstance(event, SequenceStartEvent):
+            self.refuse(event.start_mark, "the document must be a mapping or a list")
+        if event.anchor is not None or event.ctag is not None:
+            self.refuse(event.start_mark, "anchors and tags are not allowed; remove them")
+        return self._sequence(1)
 
     def _value(self, event: Any, depth: int) -> Json:
         if isinstance(event, AliasEvent):

@@ -19,6 +19,15 @@ Generational: TypeAlias = Annotated[
     bool | None, typer.Option("--generational/--steady-state", help="Wait for whole generations, or never.")
 ]
 
+WarmStart: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="REF",
+        help="What to begin with: a search (id or name), a best.yaml, a YAML list of configurations, or a .csv; "
+        "may be given several times.",
+    ),
+]
+
 _KEYS = {
     "epochs": "train.epochs",
     "imgsz": "train.imgsz",

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolve.cli.overrides import Epochs, Generational, Generations, Imgsz, Model, Population, Seed, overrides
+from evolve.cli.overrides import (
+    Epochs,
+    Generational,
+    Generations,
+    Imgsz,
+    Model,
+    Population,
+    Seed,
+    WarmStart,
+    overrides,
+)
 from evolve.cli.remote import Key, OnServer, cancel_on, resume_on
 from evolve.exceptions import InputError
 
@@ -47,6 +57,7 @@ def run(
     weights: Annotated[str | None, typer.Option(help="`none`, `auto`, or a .pt file.")] = None,
     seed: Seed = None,
     name: Annotated[str | None, typer.Option(help="Name of the search and its MLflow experiment.")] = None,
+    warm_start: WarmStart = None,
     fresh: Annotated[bool, typer.Option(help="Start anew although one of this name is unfinished.")] = False,
     generational: Generational = None,
     workers: Workers = None,
@@ -88,7 +99,7 @@ def run(
             _resume(ledger, former, settings, as_json)
             return
         _say_what_takes_time()
-        search, prepared = start(ledger, loaded, options, settings, name)
+        search, prepared = start(ledger, loaded, options, settings, name, warm_start or ())
         _drive(ledger, search, prepared, settings, as_json)
 
 
