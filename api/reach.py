@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from api.schemas.submissions import Submission, is_identifier
 from evolve.exceptions import InputError, NotFound, SpaceError
 from evolve.fitness import DEFAULT_METRIC
+from evolve.formatting import clean
 from evolve.space import SearchSpace, load_space, override, shipped_spaces
 from evolve.space.validation import show
 from evolve.trial import Json
+from evolve.warmstart import beginning_with, fitted_search
 from evolve.yaml_io import parse_yaml
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ class Reached:
         space: The search space; its `data` is what the driver opens.
         data_id: What the submission calls its data set; empty for none.
         data_hash: Content of the data set when it was registered; empty where that is not known yet.
+        notes: What came of the searches that it begins with.
     """
 
     space: SearchSpace
     data_id: str
     data_hash: str
+    notes: tuple[str, ...] = ()
 
 
 def reach(ledger: Ledger, body: Submission) -> Reached:
@@ -59,14 +63,26 @@ def reach(ledger: Ledger, body: Submission) -> Reached:
         document.update(data="", model="", weights="none")
         space = SearchSpace.from_document(document, source)
         _check_synthetic(space)
-        return Reached(space, "", "")
+        return _warmed(ledger, body, Reached(space, "", ""))
     data_id, path, data_hash = _data(ledger, body.data or document.get("data"))
     document.update(data=path, weights=_weights(document.get("model"), document.get("weights", "auto")))
     space = SearchSpace.from_document(document, source)
     from evolve.compose import check_objective
 
     check_objective(space, body.objective)
-    return Reached(space, data_id, data_hash)
+    return _warmed(ledger, body, Reached(space, data_id, data_hash))
+
+
+def _warmed(ledger: Ledger, body: Submission, reached: Reached) -> Reached:
+    """With what the searches of `warm_start` found; any key may read every search, so whoever submits may, too."""
+    if not body.warm_start:
+        return reached
+    try:
+        sources = [fitted_search(reached.space, ref, ledger) for ref in body.warm_start]
+    except NotFound as error:
+        raise InputError(f"warm_start: {clean(str(error))}") from None
+    space, notes = beginning_with(reached.space, sources)
+    return replace(reached, space=space, notes=notes)
 
 
 def shipped(name: str) -> Mapping[str, Json]:

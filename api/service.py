@@ -58,7 +58,7 @@ def check_document(ledger: Ledger, settings: Settings, body: Submission) -> Chec
     """
     reached = reach(ledger, body)
     space = reached.space
-    notes: list[str] = []
+    notes = list(reached.notes)
     if not any(value is not None for value in space.stop.model_dump().values()):
         notes.append("it has no budget, so it ends with its last generation")
     if space.weights == "auto":
@@ -99,7 +99,7 @@ def enter_search(
         **RunOptions(objective=body.objective).document(),
         "weights": reached.space.weights,
         "data": reached.data_id,
-        "notes": [],
+        "notes": list(reached.notes),
     }
     return ledger.registry.submit(
         name=body.name or reached.space.name,

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from evolve.space.validation import Part, show
+from evolve.warmstart import MAX_SOURCES
 from evolve.yaml_io import MAX_BYTES
 
 MAX_NAME = 100
@@ -81,6 +82,8 @@ class Submission(Strict):
         priority: Searches of a higher one go first.
         budget: When to stop at the latest.
         objective: What trains: `yolo12`, or `synthetic` for trying things without a GPU.
+        warm_start: Searches to begin with, by id, beginning of one, or name: what they found becomes `known` of the
+            space.
     """
 
     model_config = ConfigDict(
@@ -100,6 +103,9 @@ class Submission(Strict):
     priority: Priority = 0
     budget: Budget | None = None
     objective: Literal["yolo12", "synthetic"] = "yolo12"
+    warm_start: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_NAME)]], Field(max_length=MAX_SOURCES)
+    ] = Field(default_factory=list)
 
     @field_validator("space", mode="before")
     @classmethod

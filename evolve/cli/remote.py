@@ -7,11 +7,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from evolve.cli.overrides import Epochs, Generational, Generations, Imgsz, Model, Population, Seed, overrides
+from evolve.cli.overrides import (
+    Epochs,
+    Generational,
+    Generations,
+    Imgsz,
+    Model,
+    Population,
+    Seed,
+    WarmStart,
+    overrides,
+)
 from evolve.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +67,7 @@ def submit(
     key: Key = None,
     name: Annotated[str | None, typer.Option(help="Name of the search and its MLflow experiment.")] = None,
     priority: Annotated[int, typer.Option(help="Higher ones go first.", min=-100, max=100)] = 0,
+    warm_start: WarmStart = None,
     generations: Generations = None,
     population: Population = None,
     epochs: Epochs = None,
@@ -99,7 +111,12 @@ def submit(
             evaluations=evaluations,
             objective=objective,
             idempotency_key=idempotency_key,
+            warm_start=warm_start or (),
+            told=partial(typer.echo, err=True),
         )
+        if warm_start:
+            for note in client.search(search.id).notes:
+                typer.echo(note, err=True)
         if follow:
             _say(client, search, as_json)
             _watch(client, client.search(search.id), as_json, whole=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -117,6 +117,8 @@ class Client(Results, Administration):
         space: str | Path | Mapping[str, Json] | SearchSpace,
         *,
         idempotency_key: str | None = None,
+        warm_start: Sequence[str | Path] = (),
+        told: Callable[[str], object] | None = None,
         **options: Any,
     ) -> Search:
         """Submit a search, exactly once however often the connection breaks.
@@ -125,6 +127,9 @@ class Client(Results, Administration):
             space: Path of a YAML file, name of a space that is shipped, a document, or a checked space.
             idempotency_key: Names this submission; a second one of the same name, by the same API key, gets the
                 search of the first. A new one unless given, so that only this call can repeat it.
+            warm_start: What to begin with: searches of the service (id, beginning of one, or name), and files of
+                this machine, as for `evolve.run_search`.
+            told: Hears, in a line for each file, what came of it; the notes of the search say it of searches.
             options: As for `evolve.client.submission.submission`: `data`, `name`, `overrides`, `priority`, `hours`,
                 `gpu_hours`, `evaluations`, `objective`.
 
@@ -132,17 +137,42 @@ class Client(Results, Administration):
             InputError: if the service does not accept it.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        body = submission(space, **options)
+        body = self._submission(space, warm_start, told, options)
         return read(Search, self._connection.post("/searches", body, headers=headers, repeatable=True))
 
-    def check(self, space: str | Path | Mapping[str, Json] | SearchSpace, **options: Any) -> CheckedSubmission:
+    def check(
+        self,
+        space: str | Path | Mapping[str, Json] | SearchSpace,
+        *,
+        warm_start: Sequence[str | Path] = (),
+        told: Callable[[str], object] | None = None,
+        **options: Any,
+    ) -> CheckedSubmission:
         """Let the service judge what `submit` would be given, and submit nothing.
 
         Raises:
             InputError: if the service would not accept it.
         """
-        body = submission(space, **options)
+        body = self._submission(space, warm_start, told, options)
         return read(CheckedSubmission, self._connection.post("/check", body, repeatable=True))
+
+    def _submission(
+        self,
+        space: str | Path | Mapping[str, Json] | SearchSpace,
+        warm_start: Sequence[str | Path],
+        told: Callable[[str], object] | None,
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        body = submission(space, **options)
+        if not warm_start:
+            return body
+        from evolve.client.warming import warmed
+
+        body, notes = warmed(body, warm_start, self.space)
+        for note in notes:
+            if told is not None:
+                told(note)
+        return body
 
     def pause(self, search_id: str) -> Search:
         """Start no further trials of a search until it is resumed."""

@@ -66,11 +66,13 @@ def _prepare(keeper: LeaseKeeper, search: SearchRecord, settings: Settings) -> P
     prepared = prepare_again(search, settings)
     if search.options.get("prepared"):
         return prepared
+    submitted = search.options.get("notes")
+    notes = [*(submitted if isinstance(submitted, list) else ()), *prepared.notes]
     with keeper.transaction() as tx:
-        found: dict[str, Json] = {**prepared.document(), "prepared": True}
+        found: dict[str, Json] = {**prepared.document(), "notes": notes, "prepared": True}
         tx.prepared(found, prepared.data_hash, describe_environment())
-        for note in prepared.notes:
-            tx.notice(note)
+        for note in notes:
+            tx.notice(str(note))
     return prepared
 
 

@@ -106,6 +106,7 @@ _RULES = {
     "int_type": "must be a whole number",
     "less_than": "must be < {lt}",
     "less_than_equal": "must be <= {le}",
+    "list_type": "must be a list",
     "literal_error": "must be one of {expected}",
     "mapping_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
