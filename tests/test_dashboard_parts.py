@@ -383,3 +383,14 @@ def test_where_a_browser_finds_mlflow(tmp_path: Path, tracking, port, given, pag
         site = Site(ledger, settings, FakeSupervisor(), ServiceOptions(mlflow_port=port), None)
         assert site.mlflow_pages == pages
         site.close()
+
+
+def test_settings_show_a_few_known_configurations_only() -> None:
+    from api.dashboard.sections.settings import MOST_KNOWN, _document
+
+    record = search_record()
+    whole = [{"genes": {"lr0": 0.01}, "fitness": None, "source": ""}]
+    assert "more known" not in _document(replace(record, document={**record.document, "known": whole * MOST_KNOWN}))
+    shown = _document(replace(record, document={**record.document, "known": whole * 1000}))
+    assert shown.endswith("# and 990 more known configurations\n")
+    assert shown.count("lr0: 0.01") == MOST_KNOWN

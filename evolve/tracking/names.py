@@ -95,7 +95,10 @@ def safe_params(params: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
 
 def search_params(search: SearchRecord) -> dict[str, str]:
     """What was asked for, and on what machine."""
-    asked = flat("space", search.document) | flat("options", search.options)
+    document = dict(search.document)
+    if isinstance(known := document.get("known"), list):  # the whole of it is in the artifact
+        document["known"] = len(known)
+    asked = flat("space", document) | flat("options", search.options)
     return asked | flat("environment", search.environment)
 
 

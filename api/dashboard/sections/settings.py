@@ -16,7 +16,11 @@ from api.dashboard.live import Snapshot
 from api.dashboard.sections.base import Section
 from evolve.exceptions import InputError
 from evolve.formatting import MISSING, clean, compact
+from evolve.ledger import SearchRecord
 from evolve.yaml_io import dump_yaml
+
+MOST_KNOWN = 10
+"""Known configurations that are shown."""
 
 
 class Settings(Section):
@@ -30,7 +34,7 @@ class Settings(Section):
         with block(classes="ev-split"):
             with block("section", "ev-card"):
                 text("h2", "Search space")
-                preformatted(dump_yaml(views.search_detail(record)["document"]))
+                preformatted(_document(record))
             with block(classes="ev-panel"):
                 with block("section", "ev-card"):
                     text("h2", "How it runs")
@@ -76,6 +80,16 @@ class Settings(Section):
             with self._facts:
                 facts(shown)
         return True
+
+
+def _document(record: SearchRecord) -> str:
+    """The search space as YAML, with a few of the known configurations only: writing a thousand takes seconds."""
+    document = dict(views.search_detail(record)["document"])
+    known = document.get("known")
+    if not isinstance(known, list) or len(known) <= MOST_KNOWN:
+        return dump_yaml(document)
+    rest = len(known) - MOST_KNOWN
+    return dump_yaml({**document, "known": known[:MOST_KNOWN]}) + f"# and {rest} more known configurations\n"
 
 
 def facts(entries: dict[str, Any]) -> None:
