@@ -24,7 +24,8 @@ def document(*, genes: dict[str, Any] | None = None, **sections: Any) -> dict[st
             "kind": {"type": "categorical", "choices": ["a", "b", "c"], "default": "a"},
             "extra": {"type": "float", "low": 0, "high": 1, "default": 0.5, "when": {"kind": ["b", "c"]}},
         },
-        "search": {"population": 8, "generations": 5, "seed": 3},
+        # a model that screens costs a tenth of a second a trial; tests of it ask for it
+        "search": {"population": 8, "generations": 5, "seed": 3, "screening": 1},
     }
     for key, value in sections.items():
         base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value

@@ -110,7 +110,7 @@ def test_a_category_is_never_blended() -> None:
 
 
 def test_tournaments_prefer_the_fit_and_truncation_takes_only_the_top() -> None:
-    members = [Individual([0.5], number, fitness=number / 100) for number in range(100)]
+    members = [Individual([0.5], number, number / 100) for number in range(100)]
     tournament = build_toolbox(SearchSettings(tournament_size=5))
     chosen = [select_parents(tournament, members, random.Random(seed))[0].number for seed in range(300)]
     assert np.mean(chosen) > 75

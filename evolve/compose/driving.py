@@ -18,7 +18,8 @@ from evolve.keeper import LeaseKeeper
 from evolve.ledger import Ledger, SearchRecord, SearchState
 from evolve.observers import Follower, Observer
 from evolve.runner import INTERRUPTION, Ending, Interrupted, Runner
-from evolve.search.genetic import GeneticSearch
+from evolve.search.base import SearchAlgorithm
+from evolve.search.making import make_search, thinking_ahead
 from evolve.settings import Settings
 from evolve.signals import Signals
 from evolve.space import SearchSpace
@@ -94,10 +95,13 @@ def conduct(
     ending = INTERRUPTION
     try:
         followers += [Follower(ledger, search.id, each, durable=False).start() for each in observers]
-        runner = _runner(ledger, keeper, search, prepared, settings, place, allotted=allotted)
-        followers.append(_track(ledger, search.id, settings))
-        signals.call(runner.interrupt)
-        ending = runner.run()
+        space = SearchSpace.from_document(search.document, f"search {search.id}")
+        beside = not RunOptions.of(search).inline
+        with thinking_ahead(make_search(space), beside=beside) as algorithm:
+            runner = _runner(ledger, keeper, search, space, algorithm, prepared, settings, place, allotted=allotted)
+            followers.append(_track(ledger, search.id, settings))
+            signals.call(runner.interrupt)
+            ending = runner.run()
     except Interrupted:
         keeper.release(ending.state, ending.reason)
     finally:
@@ -129,13 +133,14 @@ def _runner(
     ledger: Ledger,
     keeper: LeaseKeeper,
     search: SearchRecord,
+    space: SearchSpace,
+    algorithm: SearchAlgorithm,
     prepared: Prepared,
     settings: Settings,
     place: Callable[[], tuple[Dispatcher, float]],
     *,
     allotted: bool,
 ) -> Runner:
-    space = SearchSpace.from_document(search.document, f"search {search.id}")
     dispatcher, gpus = place()
     template = SpecTemplate(
         search_id=search.id,
@@ -150,7 +155,7 @@ def _runner(
     )
     return Runner(
         space=space,
-        algorithm=GeneticSearch(space),
+        algorithm=algorithm,
         dispatcher=dispatcher,
         ledger=ledger,
         keeper=keeper,

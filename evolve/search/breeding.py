@@ -6,7 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from evolve.codec import Codec
+from evolve.search import variation
 from evolve.search.base import Genome
 from evolve.search.operators import (
     BLENDED,
@@ -19,7 +22,10 @@ from evolve.search.operators import (
     mutate,
     select_parents,
 )
+from evolve.search.variation import Brood
 from evolve.space import SearchSpace
+
+_ORIGINS = {variation.MUTATED: MUTATED, variation.BLENDED: BLENDED, variation.SAMPLED: "sampled"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,21 @@ class Birth:
     origins: tuple[str, ...]
     operators: tuple[str, ...]
     parents: tuple[int, ...] = ()
+
+
+def screened_birth(brood: Brood, place: int, genome: Genome) -> Birth:
+    """How one of a brood came about.
+
+    Args:
+        brood: Children that a model chose among.
+        place: Which.
+        genome: Its canonical genome.
+    """
+    numbers = brood.origins[place]
+    origins = tuple(_ORIGINS.get(number, inherited(number)) for number in numbers.tolist())
+    passed_on, shares = np.unique(numbers[numbers >= 0], return_counts=True)
+    parents = tuple(passed_on[np.argsort(-shares, kind="stable")].tolist())
+    return Birth(genome, origins, (brood.operators[place], "screened"), parents)
 
 
 class Breeder:

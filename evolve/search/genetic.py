@@ -1,11 +1,12 @@
 """The genetic algorithm: selection, crossover, mutation, generation after generation.
 
-Individual 0 is the default configuration and the rest of the first generation fills the space evenly. After
-that every individual is bred: parents are selected from the population, crossed, mutated, and repaired where the
-child is known not to fit the memory. By default breeding is steady-state: a child enters the population as soon
-as its verdict is in and the worst member leaves, so a free GPU never waits for the slowest of a generation. With
-`generational: true` a generation is bred only when the one before it is known; then the trajectory depends on
-the seed alone, however the trials interleave.
+Individual 0 is the default configuration, and the first few fill the space evenly. After that every individual is
+bred: hundreds of children of the fittest are imagined, a model that has learnt from all trainings so far picks the
+most promising (`screening`), and it is repaired where it is known not to fit the memory. Now and then a child is
+trained that no model has judged, as a model can be wrong. By default breeding is steady-state: a verdict counts as
+soon as it is in, so a free GPU never waits for the slowest of a generation. With `generational: true` a generation
+is bred only when the one before it is known; then the trajectory depends on the seed alone, however the trials
+interleave.
 
 The n-th individual draws from a generator seeded with (seed, n). So nothing of the random state needs to be
 kept, and a replay of the recorded history continues exactly as the first run would have.
@@ -16,21 +17,30 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from deap import tools
 
 from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
-from evolve.search.breeding import Birth, Breeder
+from evolve.search.breeding import Birth, Breeder, screened_birth
 from evolve.search.memory import BATCH, MemoryLimit
-from evolve.search.operators import Individual
+from evolve.search.operators import Individual, inherited
+from evolve.search.pareto import draw_weights
+from evolve.search.population import Population
+from evolve.search.repeats import Repeats
+from evolve.search.rungs import Rungs, is_exempt
 from evolve.search.start import start_design
 from evolve.space import SearchSpace
-from evolve.trial import FailureKind
+from evolve.trial import FailureKind, Role
+
+if TYPE_CHECKING:
+    from evolve.search.screening import Screening
 
 ATTEMPTS = 24
 """Children bred before a fresh sample takes the place of one that is always infeasible or known already."""
+STARTERS = 5
+"""Individuals that fill the space evenly, the default among them, where a model takes over after that."""
 PAIR = 2
 
 
@@ -43,31 +53,50 @@ class GeneticSearch:
 
     def __init__(self, space: SearchSpace) -> None:
         self._settings = space.search
+        self._objectives = len(space.objectives)
         self._codec = Codec(space)
         self._default = self._codec.encode(space.default())
         self._breeder = Breeder(space, self._codec)
         self._memory = MemoryLimit(space, self._codec)
+        self._population = Population(space.search)
+        self._rungs = Rungs(space)
+        self._repeats = Repeats(space.search)
+        self._screening = _screening(space, self._codec)
         self._asked = 0
+        self._proposals: dict[int, Proposal] = {}
+        self._pending: dict[int, Proposal] = {}
         self._known_keys: set[str] = set()
-        self._population: list[Individual] = []
         self._nursery: list[Outcome] = []  # verdicts not yet thought about
         self._told = 0
-        self._best = float("-inf")
-        self._quiet_since = 0  # number of verdicts at the last improvement or influx of immigrants
         self._immigration: set[int] = set()  # generations that begin with fresh samples
+
+    @property
+    def may_think_ahead(self) -> bool:
+        """Whether proposals may depend on when they are asked for, and take long enough for that to matter."""
+        return self._screening is not None and not self._settings.generational
 
     def ask(self, n: int) -> list[Proposal]:
         """Up to `n` proposals; none beyond the current generation while a generational search awaits it."""
         if self._settings.generational:
             n = min(n, self._settings.population * (self._complete_generations() + 1) - self._asked)
-        return [self._propose() for _ in range(n)]
+        proposals = []
+        for _ in range(n):
+            proposals.append(self.draft())
+            self.enter(proposals[-1])
+        return proposals
+
+    def draft(self) -> Proposal:
+        """What would be proposed next; nothing is proposed before `enter`."""
+        return self._again(self._asked) or self._newborn(self._asked)
 
     def report(self, number: int, epoch: int, fitness: float) -> Decision:
-        """Every trial is trained to its end."""
-        return Decision.CONTINUE
+        """Whether a trial may go on after an epoch; see `Rungs`."""
+        return self._rungs.report(number, epoch, fitness)
 
     def tell(self, outcome: Outcome) -> None:
         """Take in a verdict; a generational search thinks about it when its generation is complete."""
+        if outcome.proposal.role is Role.FINAL:
+            return  # the search is over by then
         self._told += 1
         self._nursery.append(outcome)
         turn = self._told % self._settings.population == 0
@@ -75,27 +104,28 @@ class GeneticSearch:
             # birth order, not the order of arrival, which depends on how the trials interleaved
             self._learn(sorted(self._nursery, key=lambda each: each.proposal.number))
             self._nursery = []
-        if turn:
-            self._invite_immigrants()
+        if turn and self._population.needs_immigrants(self._told):
+            # in a steady state the next generation is partly born already
+            generation = self._complete_generations()
+            self._immigration.add(generation if self._settings.generational else generation + 1)
 
     def possible_parents(self) -> set[int]:
         """The members of the population, and those who may join it when their generation is complete."""
         waiting = (outcome.proposal.number for outcome in self._nursery if outcome.fitness is not None)
-        return {*waiting, *(each.number for each in self._population)}
+        return {*waiting, *(each.number for each in self._population.members)}
 
     def continuable(self) -> set[int]:
-        """Nobody: every trial is trained to its end."""
-        return set()
+        """Those that were stopped at a rung, and are not far from the best there."""
+        return self._rungs.continuable()
 
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:
         """Take over a former driver's proposals and verdicts; see `SearchAlgorithm.replay`."""
         for proposal in proposals:
-            self._asked = max(self._asked, proposal.number + 1)
-            self._known_keys.add(proposal.key)
+            self.enter(proposal)
         for outcome in outcomes:
             self.tell(outcome)
 
-    # the population
+    # verdicts
 
     def _complete_generations(self) -> int:
         return self._told // self._settings.population
@@ -103,62 +133,79 @@ class GeneticSearch:
     def _learn(self, outcomes: Sequence[Outcome]) -> None:
         """A fitness joins the population, running out of memory sets a limit, other failures teach nothing."""
         for outcome in outcomes:
+            self._pending.pop(outcome.proposal.number, None)
             if outcome.failure is FailureKind.OUT_OF_MEMORY:
                 self._memory.learn(outcome.proposal.params)
+            self._rungs.learn(outcome)
+            if self._screening is not None:
+                self._screening.learn(outcome, self._rungs.first(outcome.proposal.number))
+            corrected = self._repeats.learn(outcome)
+            if corrected is not None:
+                self._population.correct(*corrected)
         born = [
-            Individual(outcome.proposal.genome, outcome.proposal.number, outcome.fitness)
-            for outcome in outcomes
-            if outcome.fitness is not None
+            Individual(each.proposal.genome, each.proposal.number, *(each.objectives or (each.fitness,)))
+            for each in outcomes
+            if each.fitness is not None and each.proposal.role is not Role.REPEAT
         ]
-        best = max((each.fitness.values[0] for each in born), default=float("-inf"))
-        if best > self._best:
-            self._best, self._quiet_since = best, self._told
-        if self._settings.generational:
-            elite = tools.selBest(self._population, self._settings.elites)
-            self._population = elite + tools.selBest(born, self._settings.population - len(elite))
-        else:
-            self._population += born
-            if len(self._population) > self._settings.population:
-                worst = min(self._population, key=_rank)  # by identity: a twin's genome is equal to it
-                self._population = [each for each in self._population if each is not worst]
-
-    def _invite_immigrants(self) -> None:
-        """On stagnation, or when the population has all but collapsed, a generation gets fresh blood."""
-        settings = self._settings
-        generation = self._complete_generations()
-        if settings.stagnation is None:
-            return
-        stagnant = self._told - self._quiet_since >= settings.stagnation * settings.population
-        if stagnant or self._diversity() < settings.min_diversity:
-            self._quiet_since = self._told
-            # in a steady state the next generation is partly born already
-            self._immigration.add(generation if settings.generational else generation + 1)
-
-    def _diversity(self) -> float:
-        """Mean over the genes of the population's standard deviation: 0 (all equal) to about 0.5."""
-        if len(self._population) < PAIR:
-            return 0.0
-        return float(np.mean(np.std(np.asarray(self._population, dtype=float), axis=0)))
+        self._population.renew(born, self._told)
 
     # proposals
 
-    def _propose(self) -> Proposal:
-        number = self._asked
-        self._asked += 1
+    def enter(self, proposal: Proposal) -> None:
+        """It is going to be trained."""
+        if proposal.role is Role.FINAL:
+            return
+        number = proposal.number
+        self._asked = max(self._asked, number + 1)
+        self._proposals[number] = self._pending[number] = proposal
+        self._known_keys.add(proposal.key)
+        self._rungs.enter(proposal)
+        self._repeats.enter(proposal)
+        if self._screening is not None:
+            self._screening.know(proposal.genome)
+
+    def _again(self, number: int) -> Proposal | None:
+        """One more training of a known individual: a stopped one goes on, or another seed tells luck from skill."""
+        due = self._rungs.due()
+        if due is not None:
+            original, role, settings = due
+            return self._copy(number, original, role, "continuation", settings=settings)
+        repeat = self._repeats.due()
+        if repeat is not None:
+            return self._copy(number, repeat.original, Role.REPEAT, "repeat", seed=repeat.seed)
+        return None
+
+    def _copy(self, number: int, original: int, role: Role, operator: str, **changes: Any) -> Proposal:
+        former = self._proposals[original]
+        return replace(
+            former,
+            number=number,
+            generation=number // self._settings.population,
+            parents=(original,),
+            operators=(operator,),
+            origins=dict.fromkeys(former.params, inherited(original)),
+            inherited_from=None,
+            role=role,
+            original=original,
+            **changes,
+        )
+
+    def _newborn(self, number: int) -> Proposal:
         birth = self._repair(self._bear(number))
         params = self._codec.decode(birth.genome)
-        key = self._codec.key(params)
-        self._known_keys.add(key)
         origins = zip(self._codec.names, birth.origins, strict=True)
+        role, settings = self._rungs.beginning(number)
         return Proposal(
             number=number,
             generation=number // self._settings.population,
             genome=birth.genome,
             params=params,
-            key=key,
+            key=self._codec.key(params),
             parents=birth.parents,
             operators=birth.operators,
             origins={name: origin for name, origin in origins if name in params},
+            role=role,
+            settings=settings,
         )
 
     def _bear(self, number: int) -> Birth:
@@ -167,13 +214,33 @@ class GeneticSearch:
         generation, place = divmod(number, settings.population)
         if number == 0:
             return self._unbred(self._default, "default", "default")
+        if self._screening is not None and number >= STARTERS and self._screening.is_ready:
+            return self._screened(number, rng)
         if generation == 0:
             return self._start(number, rng)
         if generation in self._immigration and place < settings.immigrants * settings.population:
             return self._sample(rng, "immigrant")
-        if len(self._population) < PAIR:
+        if len(self._population.members) < PAIR:
             return self._sample(rng, "sample")
         return self._breed(rng)
+
+    def _screened(self, number: int, rng: np.random.Generator) -> Birth:
+        """The child that promises most; now and then one that no model has judged, as a model can be wrong."""
+        from evolve.search.screening import Question
+
+        if self._screening is not None and not is_exempt(number):
+            inheriting = self._settings.inherit_weights
+            question = Question(
+                pending=[each.genome for each in self._pending.values() if each.role is not Role.REPEAT],
+                parents=self.possible_parents() if inheriting else None,
+                weights=draw_weights(rng, self._objectives) if self._objectives else None,
+                generator=random.Random(int(rng.integers(2**63))),  # noqa: S311  # chance, not secrecy
+            )
+            brood = self._screening.best(question)
+            for place, genome in enumerate(map(self._codec.canonical, brood.genomes.tolist())):
+                if self._is_new(genome):
+                    return screened_birth(brood, place, genome)
+        return self._breed(rng) if len(self._population.members) >= PAIR else self._sample(rng, "sample")
 
     def _start(self, number: int, rng: np.random.Generator) -> Birth:
         settings = self._settings
@@ -194,7 +261,7 @@ class GeneticSearch:
         """A feasible child that nobody has trained yet; a fresh sample where the parents have none left."""
         generator = random.Random(int(rng.integers(2**63)))  # noqa: S311  # chance, not secrecy
         for _ in range(ATTEMPTS):
-            birth = self._breeder.breed(self._population, generator)
+            birth = self._breeder.breed(self._population.members, generator)
             if self._is_new(birth.genome):
                 return birth
         return self._sample(rng, "sample")
@@ -216,6 +283,10 @@ class GeneticSearch:
         return replace(birth, genome=genome, origins=tuple(origins), operators=(*birth.operators, "memory_repair"))
 
 
-def _rank(individual: Individual) -> tuple[float, int]:
-    """By fitness; of equals the younger ranks lower."""
-    return individual.fitness.values[0], -individual.number
+def _screening(space: SearchSpace, codec: Codec) -> Screening | None:
+    """The model and what goes with it, which takes a second to import; None where every child is trained."""
+    if space.search.screening == 1:
+        return None
+    from evolve.search.screening import Screening
+
+    return Screening(space, codec)

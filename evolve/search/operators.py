@@ -15,6 +15,7 @@ from typing import Any
 from deap import base, tools
 
 from evolve.search.chance import drawing_from
+from evolve.search.pareto import objectives_fitness
 from evolve.space import SearchSettings
 
 MUTATED = "mutated"
@@ -28,12 +29,12 @@ class MaximizedFitness(base.Fitness):  # type: ignore[misc]  # DEAP ships no typ
 
 
 class Individual(list[float]):
-    """A genome with a fitness, in the form in which DEAP's operators want it."""
+    """A genome with a fitness, or one for each objective, in the form in which DEAP's operators want it."""
 
-    def __init__(self, genome: Sequence[float], number: int = -1, fitness: float | None = None) -> None:
+    def __init__(self, genome: Sequence[float], number: int = -1, *fitness: float) -> None:
         super().__init__(genome)
         self.number = number
-        self.fitness = MaximizedFitness(() if fitness is None else (fitness,))
+        self.fitness = (MaximizedFitness if len(fitness) <= 1 else objectives_fitness(len(fitness)))(fitness)
 
 
 @dataclass(frozen=True)

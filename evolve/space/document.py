@@ -136,7 +136,7 @@ class SearchSpace(Part):
     def active(self, params: Mapping[str, Json]) -> frozenset[str]:
         """The genes that exist for these values: those whose conditions hold, on genes that exist themselves."""
         active: set[str] = set()
-        for name in self._order:
+        for name in self.parents_first:
             when = self.genes[name].when
             if all(parent in active and params.get(parent) in values for parent, values in when.items()):
                 active.add(name)
@@ -165,6 +165,11 @@ class SearchSpace(Part):
         extra = [f"gene {name!r}: does not exist under these conditions" for name in known.keys() - active]
         return missing + extra + [f"constraint {str(rule)!r} is violated" for rule in self.violated(params)]
 
+    def full_training(self) -> float:
+        """What a whole training has, in the units of the rungs; 1 where there are none."""
+        rungs = self.search.rungs
+        return 1.0 if rungs is None else float(self.train.get(rungs.over, FULL[rungs.over]))
+
     def rung_levels(self) -> tuple[float, ...]:
         """What a trial has had at each rung, ascending and below a whole training; in epochs, pixels or a share.
 
@@ -173,7 +178,7 @@ class SearchSpace(Part):
         rungs = self.search.rungs
         if rungs is None:
             return ()
-        full = float(self.train.get(rungs.over, FULL[rungs.over]))
+        full = self.full_training()
         step = STEPS[rungs.over]
         levels = (full / rungs.factor**power for power in range(rungs.levels, 0, -1))
         rounded = {max(step, round(level / step) * step) for level in levels}
@@ -185,7 +190,7 @@ class SearchSpace(Part):
         return {name: value for name, value in self.train.items() if isinstance(value, bool | int | float | str)}
 
     @cached_property
-    def _order(self) -> tuple[str, ...]:
+    def parents_first(self) -> tuple[str, ...]:
         """Names of the genes, each after those that control it."""
         return tuple(TopologicalSorter({name: gene.when for name, gene in self.genes.items()}).static_order())
 
@@ -209,7 +214,7 @@ class SearchSpace(Part):
                 if problem := self._condition_problem(parent, values):
                     raise ValueError(f"gene {name!r}: when: {problem}")
         try:
-            self._order  # noqa: B018 - computed here for the first time
+            self.parents_first  # noqa: B018 - computed here for the first time
         except CycleError as error:
             cycle = " -> ".join(error.args[1])
             raise ValueError(f"genes: conditions must not form a cycle, but got {cycle}") from None

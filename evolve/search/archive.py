@@ -1,0 +1,114 @@
+"""What the trainings so far have told, in the form that a model learns from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evolve.search.base import Outcome
+from evolve.search.geometry import Array, Geometry
+from evolve.search.pareto import scalarise
+from evolve.search.surrogate import warp
+from evolve.search.variation import Places
+from evolve.trial import FailureKind
+
+_SPAN = 4.0
+"""Log of the ratio between two lengths of training that lie as far apart, to a model, as the ends of a gene."""
+
+_RECENT = 0.25
+_BEST = 0.5
+
+
+class Archive:
+    """Observations in the order in which they were learnt: of whole trainings, and of the rungs on the way.
+
+    Args:
+        geometry: Of the space.
+        full: What a whole training has, in the units of the rungs.
+    """
+
+    def __init__(self, geometry: Geometry, full: float = 1.0) -> None:
+        self._geometry = geometry
+        self._full = full
+        self.numbers: list[int] = []
+        self._rungs: set[tuple[int, float]] = set()
+        self._genomes: list[Array] = []
+        self._lengths: list[float] = []
+        self._values: list[tuple[float, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def add(self, outcome: Outcome, number: int) -> None:
+        """Take in a verdict. One that diverged is worse than all that did not; other failures teach nothing.
+
+        Args:
+            outcome: The verdict.
+            number: Under which the individual first entered; what it told on former rungs is known already.
+        """
+        for level, fitness in sorted(outcome.rungs.items()):
+            if level < self._full and (number, level) not in self._rungs:
+                self._rungs.add((number, level))
+                self._enter(outcome, number, math.log(level / self._full) / _SPAN, (fitness,))
+        if outcome.fitness is not None:
+            self._enter(outcome, number, 0.0, outcome.objectives or (outcome.fitness,))
+        elif outcome.failure is FailureKind.DIVERGED:
+            self._enter(outcome, number, 0.0, (-math.inf,))
+
+    def _enter(self, outcome: Outcome, number: int, length: float, values: tuple[float, ...]) -> None:
+        self.numbers.append(number)
+        self._genomes.append(self._geometry.snap(np.array([outcome.proposal.genome]))[0])
+        self._lengths.append(length)
+        self._values.append(values)
+
+    def scores(self, count: int, weights: Array | None = None) -> Array:
+        """Warped scores of the first `count` observations.
+
+        Args:
+            count: How many; 1 or more.
+            weights: Of the objectives; equal ones by default.
+        """
+        width = max(len(values) for values in self._values[:count])
+        rows = np.array(
+            [values if len(values) == width else (-math.inf,) * width for values in self._values[:count]]
+        )
+        learnt = np.isfinite(rows).all(axis=1)
+        if not learnt.any():
+            return np.zeros(count)
+        fitness = np.empty(count)
+        if width == 1:
+            fitness[learnt] = rows[learnt, 0]
+        else:
+            fitness[learnt] = scalarise(rows[learnt], np.full(width, 1 / width) if weights is None else weights)
+        fitness[~learnt] = fitness[learnt].min()
+        return warp(fitness)
+
+    def genomes(self, places: Sequence[int] | Places) -> Array:
+        """Snapped genomes of some observations, shape (n, genes)."""
+        return np.array([self._genomes[place] for place in places]).reshape(len(places), -1)
+
+    def seen(self, places: Sequence[int] | Places) -> Array:
+        """Some observations as a model sees them: the columns of the genomes, and the length of the training."""
+        lengths = np.array([self._lengths[place] for place in places])
+        return np.column_stack([self._geometry.columns(self.genomes(places)), lengths])
+
+    def whole(self, places: Sequence[int] | Places) -> Places:
+        """Those of some observations that are of whole trainings."""
+        return np.array([place for place in places if self._lengths[place] == 0], dtype=np.int64)
+
+
+def representative(scores: Array, most: int) -> Places:
+    """Places of at most so many observations: the best, the latest, and an even choice of all others, in order.
+
+    What a model costs grows with the cube of what it knows, and of ten thousand trainings most say the same.
+    """
+    count = len(scores)
+    if count <= most:
+        return np.arange(count)
+    chosen = set(np.argsort(-scores, kind="stable")[: int(_BEST * most)].tolist())
+    chosen |= set(range(count - int(_RECENT * most), count))
+    others = [place for place in range(count) if place not in chosen]
+    spread = np.linspace(0, len(others) - 1, most - len(chosen)).round().astype(int)
+    return np.array(sorted(chosen | {others[place] for place in spread}))

@@ -1,0 +1,169 @@
+"""Screened offspring: bred by the hundred, judged by a model, and only the most promising one is trained.
+
+For a few inner generations children are bred of the fittest, a surrogate judges them, and the best of them breed
+in turn. So it is a genetic algorithm within the genetic algorithm, on a landscape that costs nothing to ask.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evolve.codec import Codec
+from evolve.search.archive import Archive, representative
+from evolve.search.base import Genome, Outcome
+from evolve.search.costs import Costs
+from evolve.search.geometry import Array, Geometry
+from evolve.search.operators import build_toolbox
+from evolve.search.surrogate import Surrogate, checkpoint
+from evolve.search.variation import Brood, Variation
+from evolve.space import SearchSpace
+
+FEWEST = 3
+"""Individuals that must be known before a model is asked."""
+_PAIR = 2
+
+_GENERATIONS = 6
+_SURVIVORS = 20
+_CANDIDATES = 60
+_MOST_LEARNT = 100
+_MOST_KNOWN = 150
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a proposal is to be found for.
+
+    Attributes:
+        pending: Genomes in training.
+        parents: Numbers of those that may be parents; None for all.
+        weights: Of the objectives; None where there is one.
+        generator: All chance comes from here.
+    """
+
+    pending: Sequence[Genome]
+    parents: Collection[int] | None
+    weights: Array | None
+    generator: random.Random
+
+
+class Screening:
+    """Breeds and judges offspring; what it says depends on the outcomes that it was told, in their order.
+
+    Args:
+        space: The space; its settings choose operators and the number of offspring.
+        codec: Its codec.
+    """
+
+    def __init__(self, space: SearchSpace, codec: Codec) -> None:
+        self._codec = codec
+        self._constrained = bool(space.constraints)
+        self._count = space.search.screening
+        self._geometry = Geometry(space, codec)
+        self._variation = Variation(build_toolbox(space.search), space.search, self._geometry)
+        self.archive = Archive(self._geometry, space.full_training())
+        self._costs = Costs(space.full_training()) if space.search.objective == "efficiency" else None
+        self._known: set[bytes] = set()
+        self._learnt = 0
+        self._surrogate: Surrogate | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough is known for a model."""
+        return len(set(self.archive.numbers)) >= FEWEST
+
+    def learn(self, outcome: Outcome, number: int) -> None:
+        """Take in a verdict on the individual that first entered under `number`."""
+        self.archive.add(outcome, number)
+        if self._costs is not None:
+            self._costs.add(outcome, self._columns(self._snapped(outcome.proposal.genome))[0])
+
+    def know(self, genome: Genome) -> None:
+        """This one has been proposed, and is not to be proposed again."""
+        self._known.add(_digest(self._snapped(genome)[0]))
+
+    def best(self, question: Question) -> Brood:
+        """The offspring that promise most, the best first; possibly none that is new and feasible."""
+        archive = self.archive
+        scores = archive.scores(len(archive), question.weights)
+        surrogate = self._informed(question, scores)
+        parents = self._parents(question, scores, surrogate)
+        pool: Brood | None = None
+        for _ in range(_GENERATIONS):
+            children = self._variation.breed(parents, self._count, question.generator)
+            pool = self._select(children if pool is None else pool.join(children), surrogate)
+            if len(pool) >= _PAIR:
+                parents = pool
+        return pool if pool is not None else parents.take([])
+
+    def _informed(self, question: Question, scores: Array) -> Surrogate:
+        """A surrogate that knows all that is known, under hyperparameters that are learnt now and then."""
+        archive, count = self.archive, len(scores)
+        learn_from = checkpoint(count)
+        if self._surrogate is None or self._learnt != learn_from:
+            early = archive.scores(learn_from)
+            places = representative(early, _MOST_LEARNT)
+            seen = archive.seen(places)
+            self._surrogate = Surrogate(seen.shape[1])
+            self._surrogate.learn(seen, early[places])
+            self._learnt = learn_from
+        places = representative(scores, _MOST_KNOWN)
+        pending = (
+            self._columns(self._geometry.snap(np.array(question.pending))) if question.pending else np.empty(0)
+        )
+        whole = archive.whole(places)
+        candidates = archive.seen(whole if len(whole) else places)
+        self._surrogate.condition(archive.seen(places), scores[places], pending, candidates)
+        return self._surrogate
+
+    def _parents(self, question: Question, scores: Array, surrogate: Surrogate) -> Brood:
+        """The individuals that are expected to be the fittest; noise makes the best observed ones look better."""
+        archive, allowed = self.archive, question.parents
+        places: dict[int, int] = {}
+        for place in np.argsort(-scores, kind="stable").tolist():
+            number = archive.numbers[place]
+            if number not in places and (allowed is None or number in allowed):
+                places[number] = place
+            if len(places) == _CANDIDATES:
+                break
+        genomes = archive.genomes(list(places.values()))
+        order = np.argsort(-surrogate.mean(self._columns(genomes)), kind="stable")[:_SURVIVORS]
+        numbers = np.array(list(places))[order]
+        origins = np.repeat(numbers[:, None], genomes.shape[1], axis=1)
+        return Brood(genomes[order], origins, ("",) * len(order))
+
+    def _select(self, brood: Brood, surrogate: Surrogate) -> Brood:
+        """The most promising ones that are new and feasible, no two alike."""
+        _, first = np.unique(brood.genomes.round(_DIGITS), axis=0, return_index=True)
+        brood = brood.take(np.sort(first))
+        columns = self._columns(brood.genomes)
+        promise = surrogate.log_expected_improvement(columns)
+        if self._costs is not None:  # expected gain for each second
+            promise = promise - self._costs.log_seconds(columns)
+        kept: list[int] = []
+        for place in np.argsort(-promise, kind="stable").tolist():
+            if self._may_be_trained(brood.genomes[place]):
+                kept.append(place)
+            if len(kept) == _SURVIVORS:
+                break
+        return brood.take(kept)
+
+    def _may_be_trained(self, genome: Array) -> bool:
+        if _digest(genome) in self._known:
+            return False
+        return not self._constrained or self._codec.feasible(genome.tolist())
+
+    def _snapped(self, genome: Genome) -> Array:
+        return self._geometry.snap(np.array([genome]))
+
+    def _columns(self, genomes: Array) -> Array:
+        """As whole trainings."""
+        return np.column_stack([self._geometry.columns(genomes), np.zeros(len(genomes))])
+
+
+def _digest(genome: Array) -> bytes:
+    return (genome.round(_DIGITS) + 0.0).tobytes()
