@@ -11,6 +11,7 @@ from evolve.exceptions import EvolveError
 from evolve.formatting import clean, fitness_label, number, verdict
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.models import MODEL, model_of, weights_begun_with
+from evolve.objectives import Objectives
 from evolve.trial import Json, TrialState
 from evolve.yaml_io import dump_yaml
 
@@ -118,6 +119,9 @@ def best_yaml(
         f"Search {clean(search.name)} ({search.id}), individual {individual.number}",
         f"Fitness ({fitness_label(space.fitness.weights)}): {number(individual.fitness, 5)}",
     ]
+    if objectives := Objectives(space.objectives):
+        values = zip(objectives.labels(), objectives.texts(individual.objectives), strict=True)
+        comments.append(f"Objectives: {', '.join(f'{label} {value}' for label, value in values)}")
     if individual.number == search.best_individual:
         comments.append(f"Result: {verdict(search)}")
     comments += [f"Attention: {note}" for note in notes]

@@ -84,7 +84,8 @@ class Objectives:
         return -1.0 if self.directions[metric] == MINIMISE else 1.0
 
     def __str__(self) -> str:
-        return ", ".join(f"{way} {metric}" for metric, way in self.directions.items())
+        words = ("less" if way == MINIMISE else "more" for way in self.directions.values())
+        return ", ".join(f"{word} {label}" for word, label in zip(words, self.labels(), strict=True))
 
 
 def figure(value: float) -> str:

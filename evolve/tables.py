@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +13,6 @@ from evolve.descent import descent, descent_notes
 from evolve.formatting import (
     MISSING,
     clean,
-    compact,
     count,
     duration,
     gain,
@@ -26,8 +23,11 @@ from evolve.formatting import (
 )
 from evolve.importance import FEWEST, Importance
 from evolve.ledger.records import IndividualRecord, SearchRecord, SearchState
+from evolve.objectives import Objectives
 from evolve.overview import failure_counts, generations, top
+from evolve.pareto import front
 from evolve.progress_summary import failures_text, next_commands
+from evolve.tables_members import Members
 
 STATE_STYLES = {
     SearchState.CREATED: "dim",
@@ -41,9 +41,6 @@ STATE_STYLES = {
 _MOST_GENERATIONS = 20
 _MOST_GENES = 10
 _BAR = 30
-_FIXED_WIDTH = 36
-_GENE_WIDTH = 12
-_START_HEADING = "WEIGHTS OF"
 
 
 def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -> Table:
@@ -103,7 +100,7 @@ def search_view(
         parts += [Text("\nGenerations", "bold"), _generations_table(individuals)]
     leaders = top(individuals, best)
     if leaders:
-        parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _Leaders(leaders, search.default_fitness)]
+        parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _leaders(leaders, search.default_fitness)]
     if found is not None:
         parts += [Text(f"\nWhat {metric_label(metric)} depends on", "bold"), _importance_table(found)]
     elif sum(each.fitness is not None for each in individuals) >= FEWEST:
@@ -141,6 +138,9 @@ def _summary(
     if any(each.number == search.best_individual for each in individuals):
         notes = descent_notes(descent(individuals, (), search.best_individual or 0))
         rows += [("" if index else "inherited", Text(f"the best: {note}")) for index, note in enumerate(notes)]
+    if Objectives.of_document(search.document) and (members := front(individuals)):
+        told = f"{count(len(members), 'individual')}: evolve best {search.id} --pareto"
+        rows.append(("front", Text(told)))
     failures = failure_counts(individuals)
     if failures:
         rows.append(("failed", Text(failures_text(failures))))
@@ -180,54 +180,25 @@ def _importance_table(found: Importance) -> RenderableType:
     return Group(table, said)
 
 
-@dataclass(frozen=True)
-class _Leaders:
-    """The fittest, with as many of their genes as the terminal has room for."""
+def _leaders(leaders: Sequence[IndividualRecord], default: float | None) -> Members:
+    """The fittest; what they started from and what they took where that is known."""
+    headings = ["#", "FITNESS", "GAIN"]
+    rows = [[str(each.number), number(each.fitness), gain_text(each.fitness, default)] for each in leaders]
+    if any(each.seconds for each in leaders):
+        headings.append("TOOK")
+        rows = [[*row, _took(each)] for row, each in zip(rows, leaders, strict=True)]
+    if any(each.inherited_from is not None for each in leaders):
+        headings.append("WEIGHTS OF")
+        rows = [[*row, _start(each)] for row, each in zip(rows, leaders, strict=True)]
+    return Members(leaders, headings, rows)
 
-    leaders: Sequence[IndividualRecord]
-    default: float | None
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        genes = list(dict.fromkeys(name for each in self.leaders for name in each.params))
-        headings = ["#", "FITNESS", "GAIN"]
-        room = options.max_width - _FIXED_WIDTH
-        inherits = any(each.inherited_from is not None for each in self.leaders)
-        if inherits:
-            headings.append(_START_HEADING)
-            room -= len(_START_HEADING) + 2
-        shown = self._fitting(genes, room)
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in headings:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for name in shown:
-            table.add_column(
-                Text(clean(name)), justify="right", no_wrap=True, overflow="ellipsis", max_width=_GENE_WIDTH
-            )
-        for each in self.leaders:
-            values = [Text(self._value(each, name)) for name in shown]
-            fixed = [str(each.number), number(each.fitness), gain_text(each.fitness, self.default)]
-            if inherits:
-                fixed.append(MISSING if each.inherited_from is None else f"#{each.inherited_from}")
-            table.add_row(*fixed, *values)
-        yield table
-        if len(shown) < len(genes):
-            yield Text(f"{count(len(genes) - len(shown), 'more gene')} in `evolve report`", "dim")
+def _took(individual: IndividualRecord) -> str:
+    return duration(individual.seconds) if individual.seconds else MISSING
 
-    def _fitting(self, genes: Sequence[str], room: int) -> list[str]:
-        shown = []
-        for name in genes:
-            widest = max(
-                cell_len(text) for text in (clean(name), *(self._value(each, name) for each in self.leaders))
-            )
-            room -= min(widest, _GENE_WIDTH) + 2
-            if room < 0:
-                break
-            shown.append(name)
-        return shown
 
-    @staticmethod
-    def _value(individual: IndividualRecord, name: str) -> str:
-        return compact(individual.params.get(name, MISSING))
+def _start(individual: IndividualRecord) -> str:
+    return MISSING if individual.inherited_from is None else f"#{individual.inherited_from}"
 
 
 def _done(search: SearchRecord) -> str:

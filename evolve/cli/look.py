@@ -116,11 +116,18 @@ def _write_tables(ledger: Ledger, search_id: str, paths: list[Path]) -> None:
 
 def best(
     search: SearchRef,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file; with --pareto, to this folder.")
+    ] = None,
     stock: Annotated[bool, typer.Option("--stock", help="Only what `yolo train cfg=` accepts.")] = False,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="All that no other beats in every objective, instead of the fittest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --pareto: print JSON.")] = False,
 ) -> None:
     """Print the best configuration as YAML for `evolve train --params`."""
     from evolve.best import BUILT_IN, best_of, best_yaml
+    from evolve.cli.front import show_front
     from evolve.descent import inheritance_notes
     from evolve.exceptions import InputError
     from evolve.files import replacing
@@ -129,6 +136,13 @@ def best(
         record = ledger.search(search)
         if stock and record.objective != BUILT_IN:
             raise InputError(f"--stock: {record.id} must be a search that trains YOLO12, but is not; drop it")
+        if as_json and not pareto:
+            raise InputError(
+                "--json: must stand beside --pareto, but does not; add it, or use `evolve show --json`"
+            )
+        if pareto:
+            show_front(ledger, record, output, stock=stock, as_json=as_json)
+            return
         individual, evaluation = best_of(ledger, record)
         notes = inheritance_notes(ledger, individual)
     space = _space(record.document, record.id)

@@ -23,11 +23,14 @@ from evolve.formatting import (
 )
 from evolve.importance import Importance, importance
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
+from evolve.models import model_label
+from evolve.objectives import Objectives
 from evolve.overview import ancestors, births, failure_counts, generations, top
 from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
 from evolve.report.history import fitness_history, fitness_range, generation_history
 from evolve.report.importance import Deciding, deciding, importance_figure
 from evolve.report.lineage import lineage
+from evolve.report.pareto import Traded, traded
 from evolve.report.plot import Figure
 from evolve.trial import Json
 
@@ -67,6 +70,7 @@ class Content:
     notes: list[str]
     family: int
     deciding: Deciding
+    traded: Traded | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -82,6 +86,8 @@ def content_of(
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     improvement = gain(search.best_fitness, search.default_fitness)
     found = importance(genes, individuals)
+    front = traded(Objectives.of_document(search.document), individuals, list(genes), search.best_individual)
+    drawn = _figures(search, individuals, family, genes, metric, found)
     return Content(
         name=search.name,
         search_id=search.id,
@@ -103,7 +109,8 @@ def content_of(
         notes=_notes(individuals, evaluations),
         family=len(family),
         deciding=deciding(found),
-        figures=_figures(search, individuals, family, genes, metric, found),
+        traded=front,
+        figures=drawn if front is None else {**drawn, **front.figures},
     )
 
 
@@ -173,11 +180,7 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
     train = cast("Mapping[str, Json]", document.get("train") or {})
     settings = cast("Mapping[str, Json]", document.get("search") or {})
     trained = ", ".join(f"{key} {_value(train[key])}" for key in ("epochs", "imgsz") if key in train)
-    what = (
-        f"{_value(document['model'])} on {_value(document.get('data'))}"
-        if document.get("model")
-        else search.objective
-    )
+    what = f"{model} on {_value(document.get('data'))}" if (model := model_label(document)) else search.objective
     lines = [
         f"{what}, {trained}" if trained else what,
         f"{count(len({each.generation for each in individuals}), 'generation')}, "

@@ -1,0 +1,54 @@
+"""The front of a search with several objectives, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evolve.formatting import count
+from evolve.ledger.records import IndividualRecord
+from evolve.models import MODEL
+from evolve.objectives import Objectives
+from evolve.tables_members import Members
+
+
+def front_view(
+    objectives: Objectives,
+    members: Sequence[IndividualRecord],
+    default: IndividualRecord | None,
+    *,
+    evaluated: int,
+    search_id: str,
+) -> RenderableType:
+    """`evolve best --pareto`: a row for each member of the front, and one for the default configuration.
+
+    Args:
+        objectives: Those of the search.
+        members: The front.
+        default: Individual 0, if it was evaluated.
+        evaluated: Individuals that the front was chosen from.
+        search_id: For the commands that come next.
+    """
+    shown = [*members, *([default] if default is not None and default not in members else [])]
+    rows = [[_number(each), *objectives.texts(each.objectives)] for each in shown]
+    said = f"{len(members)} of {count(evaluated, 'individual')} that no other beats in all of: {objectives}"
+    if default is not None and default not in members:
+        said += "\nthe default configuration is beaten"
+    return Group(
+        Text(said),
+        Members(shown, ["#", *objectives.labels()], rows, key_genes(members)),
+        Text(f"train one: evolve train --search {search_id} --individual N", "dim"),
+    )
+
+
+def key_genes(members: Sequence[IndividualRecord]) -> list[str]:
+    """The genes in which members differ, the model first."""
+    names = dict.fromkeys(name for each in members for name in each.params)
+    differing = [name for name in names if len({repr(each.params.get(name)) for each in members}) > 1]
+    return sorted(differing or names, key=lambda name: name != MODEL)
+
+
+def _number(each: IndividualRecord) -> str:
+    return f"{each.number} default" if each.number == 0 else str(each.number)
