@@ -13,7 +13,7 @@ from dataclasses import replace
 from evolve.ledger import Ledger, Transaction
 from evolve.models import MODEL
 from evolve.search.base import Proposal
-from evolve.trial import TrialState
+from evolve.trial import Role, TrialState
 
 
 class Inheritance:
@@ -39,9 +39,10 @@ class Inheritance:
 
         That is its fitter parent, of equals the first; where no weights of that one can be found the other parent,
         and where neither left any, none: it starts from the weights of the search, as do those without parents.
-        One with an original starts as that did. A parent of another model has no weights that would fit.
+        One with an original starts as that did. A parent of another model has no weights that would fit. Finals
+        start from the weights of the search: what a configuration is worth alone is what they are to tell.
         """
-        if not self._enabled:
+        if not self._enabled or proposal.role is Role.FINAL:
             return proposal
         if proposal.original is not None:
             return self.expect(replace(proposal, inherited_from=self._start_of(proposal.original)))

@@ -23,6 +23,7 @@ from evolve.specs import SpecTemplate, outcome_of, proposal_of, record_of
 from evolve.statistics import GenerationBook, Member
 from evolve.stopping import Totals
 from evolve.trial import Failure, FailureKind, Json, Role, TrialFailed, TrialResult, TrialSpec
+from evolve.verdict import Answer
 
 _NOTHING: Mapping[str, float] = {}
 
@@ -67,7 +68,7 @@ class Registrar:
         self.roster.settle(outcome.proposal, reusable=is_reusable(outcome))
         self._enter(outcome, record.reused_from)
         if record.reused_from is None:
-            self._shelf.offer(record.number, record.fitness)
+            self._shelf.offer(record.number, record.fitness, final=record.role is Role.FINAL)
 
     def take_up(self, record: IndividualRecord) -> None:
         """Take over what an individual without a verdict has reported; before it is queued again or given up."""
@@ -144,8 +145,10 @@ class Registrar:
         needed = self._inheritance.needed(algorithm.possible_parents(), continuable)
         self._shelf.clear(needed | self._continuations.needed(continuable))
 
-    def tidy_for_good(self) -> None:
-        """Make room on the disk where nothing will be trained any more."""
+    def tidy_for_good(self, answer: Answer | None) -> None:
+        """Make room on the disk where nothing will be trained any more; what the answer names is kept."""
+        if answer is not None:
+            self._shelf.choose({each.individual for each in answer.contenders})
         self._shelf.clear()
 
     def write(self, tx: Transaction, event: TrialEvent) -> list[Outcome]:
@@ -242,7 +245,7 @@ class Registrar:
     def _settle(self, tx: Transaction, outcome: Outcome, metrics: Mapping[str, float] = _NOTHING) -> list[Outcome]:
         """Write a verdict down, and pass it on to the twins that waited for it."""
         self._record(tx, outcome, metrics)
-        self._shelf.offer(outcome.proposal.number, outcome.fitness)
+        self._shelf.offer(outcome.proposal.number, outcome.fitness, final=outcome.proposal.role is Role.FINAL)
         reusable = is_reusable(outcome)
         outcomes = [outcome]
         for twin, attempt in self.roster.settle(outcome.proposal, reusable=reusable):
@@ -288,6 +291,8 @@ class Registrar:
         self._inheritance.settle(proposal, reused_from, stopped=outcome.is_partial)
         self._continuations.settle(outcome)
         share = self.rungs.settle(outcome)
+        if proposal.role is Role.FINAL:  # the rules of the search and its generations were done before
+            return None
         self.totals.trained += 0.0 if reused else share
         self.totals.count(outcome.fitness)
         member = Member(proposal.number, proposal.genome, outcome.fitness, reused, outcome.is_partial)

@@ -13,6 +13,8 @@ from evolve.specs import trial_directory
 class WeightShelf:
     """Keeps the folders of the best few individuals and of individual 0, and removes all others.
 
+    Those of the finals are kept until it is known which of them are the best.
+
     Ten thousand trainings of a small model leave 50 GB of weights otherwise. What a trial reported is in the
     ledger; its folder holds nothing else that is needed. Nothing is removed before `clear`, because a verdict
     that is not committed yet may still be lost, and its individual is then trained again from its checkpoint.
@@ -28,18 +30,26 @@ class WeightShelf:
         self._best: list[tuple[float, int, int]] = []  # fitness, minus the time of offering, number
         self._offered = 0
         self._doomed: set[int] = set()
+        self._finals: set[int] = set()
 
-    def offer(self, number: int, fitness: float | None) -> None:
+    def offer(self, number: int, fitness: float | None, *, final: bool = False) -> None:
         """Take in a verdict; to be called in the order told: of equals the first stays, as in the ledger."""
         if number == 0:
             return
         if fitness is None:
             self._doomed.add(number)
             return
+        if final:
+            self._finals.add(number)
+            return
         self._offered += 1
         heapq.heappush(self._best, (fitness, -self._offered, number))
         if len(self._best) > self._size:
             self._doomed.add(heapq.heappop(self._best)[-1])
+
+    def choose(self, best: Set[int]) -> None:
+        """The search has an answer: what it names is kept, and none of the other finals."""
+        self._doomed = (self._doomed | self._finals) - best
 
     def clear(self, spared: Set[int] = frozenset()) -> None:
         """Throw out what has been pushed off the shelf.

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evolve.dispatch import Dispatcher, InlineDispatcher, Reported, Stopped, TrialEvent
+from evolve.finale import Finale
 from evolve.judging import Judge
 from evolve.keeper import LeaseKeeper
-from evolve.ledger import IndividualRecord, Ledger, Request, SearchState
+from evolve.ledger import Ledger, Request, SearchState
 from evolve.registrar import Registrar
 from evolve.search.base import Outcome, SearchAlgorithm
 from evolve.space import SearchSpace
-from evolve.specs import SpecTemplate, outcome_of, proposal_of
+from evolve.specs import SpecTemplate
 from evolve.stopping import StopRules, Totals
+from evolve.takeover import take_over
+from evolve.trial import Role
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 6.0
@@ -74,7 +77,7 @@ class Runner:
         self._dispatcher = dispatcher
         self._ledger = ledger
         self._keeper = keeper
-        self._template = template
+        self._search_id = template.search_id
         self._gpus_per_trial = gpus_per_trial
         self._shortage = shortage
         self._allotted = allotted
@@ -84,6 +87,8 @@ class Runner:
         self._registrar = Registrar(space, template, ledger, gpus_per_trial)
         self._roster = self._registrar.roster
         self._judge = Judge(algorithm, self._registrar.rungs, space.fitness)
+        self._finale = Finale(space, ledger, template.search_id)
+        self._closing = False  # nothing new is proposed
         self._asked = 0
         self._clock = time.monotonic()
         self._paused = ""
@@ -115,31 +120,12 @@ class Runner:
             raise Interrupted
 
     def _begin(self) -> None:
-        """Replay what the ledger has, and queue what was left without a verdict."""
-        search = self._ledger.search(self._template.search_id)
-        records = self._ledger.individuals(search.id)
-        judged = self._ledger.history(search.id)
-        self._algorithm.replay([proposal_of(each) for each in records], [outcome_of(each) for each in judged])
-        self._asked = len(records)
-        self._registrar.remember_totals(search)
-        for record in judged:
-            self._registrar.remember(record)
-        open_ones = [record for record in records if record.told is None]
-        given_up = {each.number for each in open_ones if self._gave_up(each)}
-        outcomes: list[Outcome] = []
-        with self._keeper.transaction() as tx:
-            tx.start(resumed=search.started_at is not None)
-            for record in open_ones:
-                if record.number in given_up:
-                    outcomes += self._registrar.give_up(tx, record)
-                else:
-                    self._registrar.requeue(tx, record)
+        """Stand where the last driver stood."""
+        self._finale.recall()
+        self._asked, outcomes = take_over(
+            self._search_id, self._ledger, self._keeper, self._algorithm, self._registrar, self._judge
+        )
         self._tell(outcomes)
-
-    def _gave_up(self, record: IndividualRecord) -> bool:
-        """Let the algorithm hear again which rungs a training without a verdict has passed."""
-        self._registrar.take_up(record)
-        return self._judge.gave_up(record.number, record.role)
 
     # the loop
 
@@ -160,12 +146,25 @@ class Runner:
             return Ending(SearchState.CANCELLED, "cancelled on request")
         if self._registrar.fatal is not None:
             return Ending(SearchState.FAILED, self._registrar.fatal)
-        reason = self._rules.reason(self._spent())
+        reason = self._finale.reason or self._rules.reason(self._spent())
+        self._closing = reason is not None
         if reason is None:
             return self._idleness()
         if self._registrar.totals.told and self._registrar.totals.best is None:
             return Ending(SearchState.FAILED, f"{reason}, and no individual has a fitness")
+        return self._finish(reason)
+
+    def _finish(self, reason: str) -> Ending | None:
+        """Before the search is over, what runs is trained to its end, and the finals, if any are wanted."""
+        if self._finale.is_due and not self._is_busy:
+            self._tell(self._finale.begin(self._keeper, self._registrar, reason))
+        if self._is_busy and self._finale.is_wanted:
+            return self._idleness()
         return Ending(SearchState.COMPLETED, reason)
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._roster.running or self._roster.queued)
 
     def _idleness(self) -> Ending | None:
         """Leave, for a while, a search that is long without workers: its supervisor starts it again by itself."""
@@ -229,6 +228,8 @@ class Runner:
         return len(specs) < free
 
     def _may_ask(self) -> int:
+        if self._closing:
+            return 0
         left = self._rules.evaluations_left(self._registrar.totals, len(self._roster.running))
         return min(left, self._rules.individuals - self._asked)
 
@@ -262,7 +263,8 @@ class Runner:
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         """Act on verdicts that are committed."""
         for outcome in outcomes:
-            self._algorithm.tell(outcome)
+            if outcome.proposal.role is not Role.FINAL:
+                self._algorithm.tell(outcome)
         self._registrar.tidy(self._algorithm)
 
     def _heed(self, event: Reported) -> None:
@@ -284,10 +286,11 @@ class Runner:
             self._absorb([event for event in events if not isinstance(event, Stopped)])
             self._abandon([event.trial_id for event in events if isinstance(event, Stopped)], ending)
         self._abandon(list(self._roster.running), ending)
+        answer = self._finale.answer() if ending.state is SearchState.COMPLETED else None
         if ending.state.is_over:
-            self._registrar.tidy_for_good()
+            self._registrar.tidy_for_good(answer)
         self._dispatcher.close()
-        self._keeper.release(ending.state, ending.reason)
+        self._keeper.release(ending.state, ending.reason, self._finale.writes(answer))
 
     def _abandon(self, trial_ids: Sequence[str], ending: Ending) -> None:
         with self._keeper.transaction() as tx:
