@@ -21,7 +21,7 @@ from evolve.formatting import clean
 from evolve.space import SearchSpace, load_space, override, shipped_spaces
 from evolve.space.validation import show
 from evolve.trial import Json
-from evolve.warmstart import beginning_with, fitted_search
+from evolve.warmstart import beginning_with, from_search
 from evolve.yaml_io import parse_yaml
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _warmed(ledger: Ledger, body: Submission, reached: Reached) -> Reached:
     if not body.warm_start:
         return reached
     try:
-        sources = [fitted_search(reached.space, ref, ledger) for ref in body.warm_start]
+        sources = [from_search(ref, ledger) for ref in body.warm_start]
     except NotFound as error:
         raise InputError(f"warm_start: {clean(str(error))}") from None
     space, notes = beginning_with(reached.space, sources)
@@ -160,11 +160,12 @@ def _check_synthetic(space: SearchSpace) -> None:
     for key, value in space.train.items():  # settings of other objectives mean nothing to it
         if key in _SYNTHETIC and (problem := _synthetic_problem(key, value)):
             raise InputError(f"train.{key}: {problem}, but got {show(value)}")
-    for metric in space.fitness.weights:
-        if metric != DEFAULT_METRIC:
-            raise InputError(
-                f"fitness: the objective {SYNTHETIC} reports {DEFAULT_METRIC} only, but got {show(metric)}"
-            )
+    for key, metrics in (("fitness", space.fitness.weights), ("objectives", space.objectives)):
+        for metric in metrics:
+            if metric != DEFAULT_METRIC:
+                raise InputError(
+                    f"{key}: the objective {SYNTHETIC} reports {DEFAULT_METRIC} only, but got {show(metric)}"
+                )
 
 
 _SYNTHETIC: Mapping[str, tuple[float, float]] = {

@@ -26,7 +26,7 @@ from evolve.ledger.records import IndividualRecord
 from evolve.search.known import known_points
 from evolve.space import Known, SearchSpace
 from evolve.trial import Role
-from evolve.warmstart import beginning_with, fitted_file, fitted_search, tables, warm_started
+from evolve.warmstart import beginning_with, from_file, from_search, tables, warm_started
 from evolve.warmstart.choosing import allot, choose
 from evolve.warmstart.searches import _merged
 from evolve.yaml_io import MAX_BYTES, dump_yaml
@@ -223,7 +223,7 @@ class TestSearches:
 
 def taken(path: Path, **sections: Any) -> tuple[list[dict[str, Any]], str]:
     """What a space begins with, without where it is from, and the note."""
-    begun, notes = beginning_with(space(**sections), [fitted_file(space(**sections), path)])
+    begun, notes = beginning_with(space(**sections), [from_file(space(**sections), path)])
     return [each.model_dump(exclude={"source"}) for each in begun.known], notes[0].partition(": ")[2]
 
 
@@ -247,7 +247,7 @@ class TestDocuments:
     def test_sources_within_a_file_are_kept_apart(self, file: Callable[[str, str], Path]) -> None:
         text = "".join(f'- {{genes: {{x: 0.5}}, source: "{source}"}}\n' for source in ("old", "o\\e[2J", "x" * 300))
         path = file("a.yaml", text)
-        begun, _ = beginning_with(space(), [fitted_file(space(), path, "a.yaml")])
+        begun, _ = beginning_with(space(), [from_file(space(), path, "a.yaml")])
         assert [each.source[:14] for each in begun.known] == [
             "a.yaml: old",
             "a.yaml: o\N{REPLACEMENT CHARACTER}[2J",
@@ -283,7 +283,7 @@ class TestDocuments:
         self, file: Callable[[str, str], Path], name: str, text: str, said: str
     ) -> None:
         with pytest.raises(InputError, match=said) as refused:
-            fitted_file(space(), file(name, text))
+            taken(file(name, text))
         assert len(str(refused.value).splitlines()) == 1
 
 
@@ -359,7 +359,7 @@ class TestTables:
     )
     def test_one_line_for_what_is_wrong(self, file: Callable[[str, str], Path], text: str, said: str) -> None:
         with pytest.raises(InputError, match=said) as refused:
-            fitted_file(space(), file("a.csv", text))
+            taken(file("a.csv", text))
         assert len(str(refused.value)) < 1000
         assert len(str(refused.value).splitlines()) == 1
 
@@ -367,13 +367,13 @@ class TestTables:
         path = tmp_path / "a.csv"
         path.write_bytes(b"x\n\xff\n")
         with pytest.raises(InputError, match="must be UTF-8, but byte 2 is not"):
-            fitted_file(space(), path)
+            from_file(space(), path)
         monkeypatch.setattr(tables, "MAX_BYTES", 1 << 20)
         path.write_bytes(b"x" * ((1 << 20) + 1))
         with pytest.raises(InputError, match="at most 1 MiB"):
-            fitted_file(space(), path)
+            from_file(space(), path)
         with pytest.raises(InputError, match="cannot be read: No such file"):
-            fitted_file(space(), tmp_path / "gone.csv")
+            from_file(space(), tmp_path / "gone.csv")
 
     @drawn
     @given(st.binary(max_size=300), st.sampled_from(["a.csv", "a.yaml"]))
@@ -384,7 +384,7 @@ class TestTables:
         path.write_bytes(b"x,kind,n\n" * (name == "a.csv") + raw)
         said, known = "", ()
         try:
-            known = beginning_with(space(), [fitted_file(space(), path)])[0].known
+            known = beginning_with(space(), [from_file(space(), path)])[0].known
         except InputError as error:
             said = str(error)
         assert known or len(said.splitlines()) == 1
@@ -667,4 +667,4 @@ def test_a_search_over_the_python_interface(tmp_path: Path, monkeypatch: pytest.
     begun = SearchSpace.from_document(search.record.document, "test")
     assert [(dict(each.genes), each.fitness) for each in begun.known] == [({"x": 0.5}, 0.1)]
     with Ledger(f"sqlite:///{tmp_path}/evolve.db") as ledger:
-        assert fitted_search(small, search.id, ledger).known
+        assert from_search(search.id, ledger).rows

@@ -13,7 +13,7 @@ from evolve.formatting import clean
 from evolve.space import SearchSpace, override
 from evolve.space.known import MAX_KNOWN
 from evolve.trial import Json
-from evolve.warmstart import ENDINGS, documents, fitted_file, is_file, refuse_many, taken
+from evolve.warmstart import ENDINGS, documents, from_file, is_file, refuse_many, taken
 from evolve.yaml_io import MAX_BYTES, parse_yaml
 
 _SOURCE = "space"
@@ -53,15 +53,15 @@ def _with_files(
     space = SearchSpace.from_document(override(_document(body, shipped), changes, _SOURCE), _SOURCE)
     names = [file.name for file in files]  # where it lies on this machine is nobody's business
     titles = names if len(set(names)) == len(set(files)) else [str(file) for file in files]
-    sources = [fitted_file(space, file, title) for file, title in zip(files, titles, strict=True)]
-    most = min(sum(len(each.known) for each in sources), MAX_KNOWN - len(space.known))
+    sources = [from_file(space, file, title) for file, title in zip(files, titles, strict=True)]
+    most = min(sum(len(each.rows) for each in sources), MAX_KNOWN - len(space.known))
     while True:
-        known, notes = taken(sources, most)
+        known, notes = taken(space, sources, most)
         whole = {**body, "overrides": {**changes, "known": documents((*space.known, *known))}}
         size = len(json.dumps(whole).encode())
         if size <= MAX_BYTES:
             return whole, notes
-        most = min(len(known) - 1, len(known) * MAX_BYTES // size)
+        most = min(most - 1, most * MAX_BYTES // size)
         if most < len(sources):
             raise InputError(
                 f"warm start: a submission may hold {MAX_BYTES // 1024} KiB, and the space leaves no room for "

@@ -17,9 +17,9 @@ from evolve.formatting import clean
 from evolve.space import Known, SearchSpace
 from evolve.space.known import MAX_KNOWN
 from evolve.trial import Json
-from evolve.warmstart.choosing import allot, choose
+from evolve.warmstart.choosing import allot
 from evolve.warmstart.documents import document_source
-from evolve.warmstart.fitting import Fitted, fit
+from evolve.warmstart.fitting import fit
 from evolve.warmstart.source import Source
 from evolve.warmstart.tables import table_source
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDINGS",
     "MAX_SOURCES",
-    "Fitted",
+    "Source",
     "beginning_with",
     "documents",
-    "fitted_file",
-    "fitted_search",
+    "from_file",
+    "from_search",
     "is_file",
     "refuse_many",
     "taken",
@@ -66,7 +66,7 @@ def warm_started(
     if not refs:
         return space, ()
     refuse_many(refs)
-    return beginning_with(space, [_fitted(space, str(ref), ledger) for ref in refs])
+    return beginning_with(space, [_source(space, str(ref), ledger) for ref in refs])
 
 
 def refuse_many(refs: Sequence[str | Path]) -> None:
@@ -79,13 +79,13 @@ def refuse_many(refs: Sequence[str | Path]) -> None:
         raise InputError(f"warm start: at most {MAX_SOURCES} sources can be given, but got {len(refs)}; drop some")
 
 
-def beginning_with(space: SearchSpace, sources: Sequence[Fitted]) -> tuple[SearchSpace, tuple[str, ...]]:
+def beginning_with(space: SearchSpace, sources: Sequence[Source]) -> tuple[SearchSpace, tuple[str, ...]]:
     """A space that begins with as much of some sources as it has room for, and a line for each of them.
 
     Raises:
-        InputError: if there is no room.
+        InputError: if there is no room, or nothing of a source can be used.
     """
-    known, notes = taken(sources, MAX_KNOWN - len(space.known))
+    known, notes = taken(space, sources, MAX_KNOWN - len(space.known))
     document = {**space.document(), "known": documents((*space.known, *known))}
     return SearchSpace.from_document(document, space.name), notes
 
@@ -95,11 +95,11 @@ def documents(known: Sequence[Known]) -> list[Json]:
     return [each.model_dump(mode="json") for each in known]
 
 
-def taken(sources: Sequence[Fitted], most: int) -> tuple[list[Known], tuple[str, ...]]:
+def taken(space: SearchSpace, sources: Sequence[Source], most: int) -> tuple[list[Known], tuple[str, ...]]:
     """What is taken of several sources where there is room for so many, and a line for each source.
 
     Raises:
-        InputError: if there is no room for one of each.
+        InputError: if there is no room for one of each, or nothing of one can be used.
     """
     # a search may be meant by its id and by its name
     sources = list({each.title: each for each in sources}.values())
@@ -108,10 +108,9 @@ def taken(sources: Sequence[Fitted], most: int) -> tuple[list[Known], tuple[str,
             f"warm start: a space holds at most {MAX_KNOWN} known configurations, and has no room for more; "
             "remove some of `known`"
         )
-    shares = allot([len(each.known) for each in sources], most)
-    known = [one for each, share in zip(sources, shares, strict=True) for one in choose(each.known, share)]
-    notes = [each.note(share) for each, share in zip(sources, shares, strict=True)]
-    return known, tuple(notes)
+    shares = allot([len(each.rows) for each in sources], most)
+    fitted = [fit(space, each, share) for each, share in zip(sources, shares, strict=True)]
+    return [known for each in fitted for known in each.known], tuple(each.note for each in fitted)
 
 
 def is_file(ref: str) -> bool:
@@ -119,11 +118,11 @@ def is_file(ref: str) -> bool:
     return os.path.isfile(ref)  # unlike Path.is_file, it lives with a name of any length
 
 
-def _fitted(space: SearchSpace, ref: str, ledger: Ledger) -> Fitted:
+def _source(space: SearchSpace, ref: str, ledger: Ledger) -> Source:
     if is_file(ref):
-        return fitted_file(space, Path(ref))
+        return from_file(space, Path(ref))
     try:
-        return fitted_search(space, ref, ledger)
+        return from_search(ref, ledger)
     except NotFound as error:
         problem = str(error).removeprefix(f"search {ref}: ")
         raise InputError(
@@ -131,37 +130,33 @@ def _fitted(space: SearchSpace, ref: str, ledger: Ledger) -> Fitted:
         ) from None
 
 
-def fitted_search(space: SearchSpace, ref: str, ledger: Ledger) -> Fitted:
-    """What of a search can be used in a space.
+def from_search(ref: str, ledger: Ledger) -> Source:
+    """What a search has found.
 
     Raises:
         NotFound: if there is no such search.
-        InputError: if nothing of it can be used.
+        InputError: if it has found nothing.
     """
     from evolve.warmstart.searches import search_source
 
-    return fit(space, search_source(ledger, ledger.search(ref)))
+    return search_source(ledger, ledger.search(ref))
 
 
-def fitted_file(space: SearchSpace, path: Path, title: str | None = None) -> Fitted:
-    """What of a file can be used in a space.
+def from_file(space: SearchSpace, path: Path, title: str | None = None) -> Source:
+    """What a file holds.
 
     Args:
-        space: The space.
+        space: Whose genes are looked for.
         path: The file.
         title: What it is called in the space; its path unless given.
 
     Raises:
-        InputError: if it cannot be read, or nothing of it can be used.
+        InputError: if it cannot be read.
     """
-    source = _source(space, path)
-    return fit(space, source if title is None else replace(source, title=title))
-
-
-def _source(space: SearchSpace, path: Path) -> Source:
     suffix = path.suffix.lower()
     if suffix not in ENDINGS:
         raise InputError(
             f"{path}: the suffix must be one of {', '.join(ENDINGS)}, but got {suffix!r}; rename the file"
         )
-    return table_source(path, space) if suffix in _TABLES else document_source(path, space)
+    source = table_source(path, space) if suffix in _TABLES else document_source(path, space)
+    return source if title is None else replace(source, title=title)

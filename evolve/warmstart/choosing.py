@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
-from evolve.space import Known
+
+class _Scored(Protocol):
+    @property
+    def fitness(self) -> float | None:
+        """What came of it; None if it was not trained."""
+        ...
 
 
-def choose(known: Sequence[Known], most: int) -> list[Known]:
+_Any = TypeVar("_Any", bound=_Scored)
+
+
+def choose(known: Sequence[_Any], most: int) -> list[_Any]:
     """Those that somebody wants trained, then the best, then an even spread of the rest.
 
     The best alone would tell a model nothing of where it is bad.
@@ -40,5 +49,5 @@ def allot(sizes: Sequence[int], most: int) -> list[int]:
     return shares
 
 
-def _fitness(known: Known) -> float:
+def _fitness(known: _Scored) -> float:
     return known.fitness or 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evolve.codec import Codec
@@ -15,6 +15,7 @@ from evolve.space import BooleanGene, CategoricalGene, FloatGene, Gene, IntGene,
 from evolve.space.genes import same
 from evolve.space.validation import Scalar
 from evolve.trial import Json
+from evolve.warmstart.choosing import choose
 from evolve.warmstart.source import LONGEST_LABEL, Row, Source, listed, translation
 
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -32,28 +33,15 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Fitted:
-    """What of a source can be used.
+    """What of a source is used.
 
     Attributes:
-        title: What messages call the source.
-        known: Its configurations in this space, all different where their sources are the same.
-        remarks: How it was made to fit.
+        known: Configurations of this space, all different where their sources are the same.
+        note: A line for a person who wants to know what came of the source.
     """
 
-    title: str
     known: tuple[Known, ...]
-    remarks: tuple[str, ...]
-
-    def note(self, taken: int) -> str:
-        """A line for a person who wants to know what came of the source.
-
-        Args:
-            taken: How many of the configurations are used.
-        """
-        amount = count(len(self.known), "configuration")
-        if taken < len(self.known):
-            amount = f"{taken} of {amount}, the best and an even spread of the rest"
-        return f"{clean(self.title)}: {', '.join((amount, *self.remarks))}"
+    note: str
 
 
 class _Changes(Counter[str]):
@@ -66,49 +54,59 @@ class _Changes(Counter[str]):
     example = ""
 
 
-def fit(space: SearchSpace, source: Source) -> Fitted:
-    """Put the configurations of a source into a space.
+def fit(space: SearchSpace, source: Source, most: int) -> Fitted:
+    """Put configurations of a source into a space.
+
+    Args:
+        space: The space.
+        source: The source.
+        most: How many are taken; they are chosen before they are fitted, as fitting takes the time.
 
     Raises:
         InputError: if nothing of the source is of use here.
     """
     names = translation(space, source.names)
+    title = clean(source.title)
     if not names:
         raise InputError(
-            f"{clean(source.title)}: must have a gene in common with the space, but has none: "
+            f"{title}: must have a gene in common with the space, but has none: "
             f"its {source.noun} are {listed(source.names) or 'none'}, the genes of the space "
             f"{listed(list(space.genes))}; give a source of the same genes"
         )
     changes = _Changes()
-    known = _merged(source.title, _fitted(space, source, changes))
+    rows = choose(source.rows, most)
+    known = _merged(source.title, _fitted(space, rows, changes))
     if not known:
         raise InputError(
-            f"{clean(source.title)}: must hold a configuration that this space allows, but holds none: "
+            f"{title}: must hold a configuration that this space allows, but holds none: "
             f"{', '.join(_told(changes))}{changes.example and f' ({changes.example})'}; "
             "give another source, or widen the space"
         )
+    amount = count(len(known), "configuration")
+    if len(rows) < len(source.rows):
+        amount = f"{len(known)} of {len(source.rows)} configurations, the best and an even spread of the rest"
+    remarks = [amount, f"{len(names)} of {len(space.genes)} genes in common", *_told(changes), *source.remarks]
     dropped = [name for name in source.names if name not in names and name not in source.silent]
-    remarks = [f"{len(names)} of {len(space.genes)} genes in common", *_told(changes), *source.remarks]
     if dropped:
         remarks.append(f"{source.noun} {listed(dropped)} dropped")
-    return Fitted(source.title, known, tuple(remarks))
+    return Fitted(known, f"{title}: {', '.join(remarks)}")
 
 
-def _fitted(space: SearchSpace, source: Source, changes: _Changes) -> Iterable[tuple[str, str, Known]]:
+def _fitted(space: SearchSpace, rows: Sequence[Row], changes: _Changes) -> Iterable[tuple[str, str, Known]]:
     """The rows that can be used, each with where it is from and a key of its training."""
     codec = Codec(space)
-    every = translation(space, list(dict.fromkeys(name for row in source.rows for name in row.values)))
-    for row in source.rows:
+    every = translation(space, list(dict.fromkeys(name for row in rows for name in row.values)))
+    for row in rows:
         values = _values(space, row, every, changes)
         if not values:
             changes[_EMPTY] += 1
             continue
-        genome = codec.encode(values)
+        genome = codec.canonical(codec.encode(values))
         mended = codec.mend(genome)
         if mended is None:
             changes[_INFEASIBLE] += 1
             continue
-        changes[_MENDED] += not codec.feasible(genome)
+        changes[_MENDED] += mended != genome
         params = codec.decode(mended)
         genes = {name: params[name] for name in values if name in params}
         yield row.source, codec.key(params), Known.model_validate({"genes": genes, "fitness": row.fitness})
@@ -130,7 +128,7 @@ def _values(space: SearchSpace, row: Row, names: dict[str, str], changes: _Chang
 
 
 def _merged(title: str, rows: Iterable[tuple[str, str, Known]]) -> tuple[Known, ...]:
-    """Equal trainings of one source become one, with the mean of their fitness."""
+    """Equal trainings of one source become one, with the mean of their fitness; the best come first."""
     together: dict[tuple[str, str], list[Known]] = {}
     for inner, key, each in rows:
         together.setdefault((inner, key), []).append(each)
@@ -140,7 +138,7 @@ def _merged(title: str, rows: Iterable[tuple[str, str, Known]]) -> tuple[Known, 
         fitness = sum(score / len(scores) for score in scores) if scores else None
         label = clean(f"{title}: {inner}" if inner else title)[:LONGEST_LABEL]
         merged.append(alike[0].model_copy(update={"fitness": fitness, "source": label}))
-    return tuple(merged)
+    return tuple(choose(merged, len(merged)))
 
 
 def _told(changes: Counter[str]) -> list[str]:
