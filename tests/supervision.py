@@ -48,6 +48,7 @@ class Site:
         generations: int = 1,
         weights: str = "none",
         data_hash: str = "",
+        notes: tuple[str, ...] = (),
         **train: Any,
     ) -> str:
         """Enter a search as the service does; returns its id."""
@@ -59,7 +60,7 @@ class Site:
             name=name,
             document=searched.document(),
             objective=objective,
-            options={"weights": weights, "notes": []},
+            options={"weights": weights, "notes": list(notes)},
             environment={},
             directory=str(self.settings.home.absolute() / "searches" / search_id),
             data_hash=data_hash,

@@ -72,6 +72,15 @@ def test_what_a_first_preparation_found_is_recorded_and_used_again(home: Site, p
     assert [event.data["message"] for event in notices] == ["weights were found"]
 
 
+def test_notes_of_the_submission_stay(home: Site, prepared: list[str]) -> None:
+    search = home.submit(weights="auto", notes=("begins with what another found",))
+    drive(home, search)
+    expected = ["begins with what another found", "weights were found"]
+    assert home.search(search).options["notes"] == expected
+    notices = home.ledger.events(search, kinds=[EventKind.NOTICE])
+    assert [event.data["message"] for event in notices] == expected
+
+
 def test_data_that_changed_since_the_first_preparation_end_the_search(home: Site, prepared: list[str]) -> None:
     search = home.submit(data_hash="another")
     ending = drive(home, search)
