@@ -150,7 +150,7 @@ class StopSettings(Part):
         plateau: Generations without a new best.
         hours: Wall-clock hours.
         gpu_hours: Hours of GPU time over all trials.
-        evaluations: Trained individuals.
+        evaluations: Whole trainings; one that is stopped at a rung, or cheap, counts by its share of one.
         target: Fitness that is good enough.
     """
 
