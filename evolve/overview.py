@@ -24,16 +24,18 @@ def generations(individuals: Iterable[IndividualRecord]) -> list[GenerationSumma
         best = max(scores, default=None)
         best_so_far = max((value for value in (best, best_so_far) if value is not None), default=None)
         verdicts = sum(each.told is not None for each in group)
+        failed = sum(each.failure is not None for each in group)
         summaries.append(
             GenerationSummary(
                 generation=generation,
                 evaluated=len(scores),
-                failed=verdicts - len(scores),
+                failed=failed,
                 open=len(group) - verdicts,
                 best=best,
                 mean=fmean(scores) if scores else None,
                 std=pstdev(scores) if scores else None,
                 best_so_far=best_so_far,
+                stopped=verdicts - len(scores) - failed,
             )
         )
     return summaries

@@ -160,7 +160,7 @@ def _generations_table(individuals: Sequence[IndividualRecord]) -> RenderableTyp
     summaries = generations(individuals)
     hidden = len(summaries) - _MOST_GENERATIONS
     for row in summaries[-_MOST_GENERATIONS:]:
-        size = row.evaluated + row.failed + row.open
+        size = row.evaluated + row.failed + row.stopped + row.open
         figures = [number(value) for value in (row.best, row.mean, row.std, row.best_so_far)]
         table.add_row(str(row.generation), f"{size - row.open}/{size}", str(row.failed), *figures)
     return Group(Text(f"{hidden} earlier ones are not shown", "dim"), table) if hidden > 0 else table

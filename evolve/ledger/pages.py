@@ -150,6 +150,7 @@ def _generation_query() -> Select[Any]:
             func.count().label("members"),
             func.count(column.told).label("told"),
             amount.label("scored"),
+            func.count(column.failure).label("failed"),
             func.max(column.fitness).label("best"),
             func.min(column.fitness).label("worst"),
             # avg() of PostgreSQL squares its input on the way, and fails where the squares overflow
@@ -191,12 +192,13 @@ def _summaries(rows: Iterable[dict[str, Any]]) -> list[GenerationSummary]:
             GenerationSummary(
                 generation=row["generation"],
                 evaluated=row["scored"],
-                failed=row["told"] - row["scored"],
+                failed=row["failed"],
                 open=row["members"] - row["told"],
                 best=best,
                 mean=row["mean"],
                 std=None if best is None else row["std"] or 0.0,
                 best_so_far=best_so_far,
+                stopped=row["told"] - row["scored"] - row["failed"],
             )
         )
     return summaries

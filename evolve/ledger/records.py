@@ -211,6 +211,7 @@ class GenerationSummary:
         mean: Mean fitness.
         std: Standard deviation of the fitness over the population.
         best_so_far: Highest fitness up to and with this generation.
+        stopped: Individuals whose training was stopped at a rung, or is partial.
     """
 
     generation: int
@@ -221,6 +222,7 @@ class GenerationSummary:
     mean: float | None
     std: float | None
     best_so_far: float | None
+    stopped: int = 0
 
 
 @dataclass(frozen=True)

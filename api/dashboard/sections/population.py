@@ -154,6 +154,8 @@ def _ordered(individuals: list[IndividualRecord], sort: str) -> list[IndividualR
         return sorted(individuals, key=lambda each: each.number, reverse=down)
     scored = [each for each in individuals if each.fitness is not None]
     scored.sort(key=lambda each: (-(each.fitness or 0.0) if down else each.fitness or 0.0, each.number))
-    running = [each for each in individuals if each.fitness is None and each.state is not TrialState.FAILED]
-    failed = [each for each in individuals if each.fitness is None and each.state is TrialState.FAILED]
-    return [*scored, *running, *failed]
+    rest = [each for each in individuals if each.fitness is None]
+    failed = [each for each in rest if each.state is TrialState.FAILED]
+    stopped = [each for each in rest if each.state is TrialState.STOPPED]
+    running = [each for each in rest if each.state not in (TrialState.FAILED, TrialState.STOPPED)]
+    return [*scored, *running, *stopped, *failed]
