@@ -13,6 +13,7 @@ from evolve.best import BUILT_IN, best_arguments, best_of, best_yaml, foreign_ar
 from evolve.descent import inheritance_notes
 from evolve.exceptions import EvolveError, NotFound
 from evolve.formatting import gain, verdict
+from evolve.front import Front
 from evolve.ledger import EvaluationRecord, IndividualRecord, Ledger, SearchRecord
 from evolve.overview import ancestors, births
 from evolve.space import SearchSpace, shipped_spaces
@@ -164,6 +165,13 @@ def best(ledger: Ledger, ref: str) -> View:
         "notes": inheritance_notes(ledger, individual),
         "has_weights": evaluation.weights is not None,
     }
+
+
+def front(ledger: Ledger, ref: str) -> View:
+    """See `answers.Front`."""
+    record = ledger.search(ref)
+    individuals = ledger.individuals(record.id) if record.document.get("objectives") else []
+    return Front.of(record, individuals).document()
 
 
 def best_text(ledger: Ledger, ref: str, *, stock: bool) -> tuple[str, str]:

@@ -8,38 +8,25 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evolve.formatting import count
+from evolve.front import Front
 from evolve.ledger.records import IndividualRecord
 from evolve.models import MODEL
-from evolve.objectives import Objectives
 from evolve.tables_members import Members
 
 
-def front_view(
-    objectives: Objectives,
-    members: Sequence[IndividualRecord],
-    default: IndividualRecord | None,
-    *,
-    evaluated: int,
-    search_id: str,
-) -> RenderableType:
-    """`evolve best --pareto`: a row for each member of the front, and one for the default configuration.
-
-    Args:
-        objectives: Those of the search.
-        members: The front.
-        default: Individual 0, if it was evaluated.
-        evaluated: Individuals that the front was chosen from.
-        search_id: For the commands that come next.
-    """
-    shown = [*members, *([default] if default is not None and default not in members else [])]
-    rows = [[_number(each), *objectives.texts(each.objectives)] for each in shown]
-    said = f"{len(members)} of {count(evaluated, 'individual')} that no other beats in all of: {objectives}"
+def front_view(found: Front) -> RenderableType:
+    """`evolve best --pareto`: a row for each member of the front, and one for the default configuration."""
+    objectives, members, default = found.objectives, found.members, found.default
+    said = f"{len(members)} of {count(found.evaluated, 'individual')} that no other beats in all of: {objectives}"
+    shown = [*members]
     if default is not None and default not in members:
         said += "\nthe default configuration is beaten"
+        shown.append(default)
+    rows = [[_number(each), *objectives.texts(each.objectives)] for each in shown]
     return Group(
         Text(said),
         Members(shown, ["#", *objectives.labels()], rows, key_genes(members)),
-        Text(f"train one: evolve train --search {search_id} --individual N", "dim"),
+        Text(f"train one: evolve train --search {found.search.id} --individual N", "dim"),
     )
 
 

@@ -40,6 +40,7 @@ DECLARED = {
     ("GET", "/api/v1/searches/{id}/individuals/{number}"): "read",
     ("GET", "/api/v1/searches/{id}/best"): "read",
     ("GET", "/api/v1/searches/{id}/best/weights"): "read",
+    ("GET", "/api/v1/searches/{id}/front"): "read",
     ("GET", "/api/v1/searches/{id}/report"): "read",
     ("GET", "/api/v1/searches/{id}/events"): "read",
     ("GET", "/api/v1/compare"): "read",

@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from api.schemas import answers
+from api_helpers import Api, line_of, opened
 from evolve.cli import app
 from evolve.exceptions import InputError
 from evolve.ledger import IndividualRecord, Ledger
@@ -177,6 +180,14 @@ def ledger_of_two(home: Path, values, document: dict = DOCUMENT_OF_TWO) -> str:
         return search.id
 
 
+@pytest.fixture
+def api(home) -> Iterator[Api]:
+    from evolve.settings import Settings
+
+    with opened(Settings().ledger_url, home / "home") as (client, _):
+        yield client
+
+
 VALUES = [(0.30, 9.0, "yolo12n"), (0.40, 12.0, "yolo12s"), (0.35, 8.0, "yolo12n"), (0.39, 12.5, "yolo12s")]
 
 
@@ -242,3 +253,29 @@ class TestCommand:
         search = ledger_of_two(home, VALUES)
         with Ledger(Settings().ledger_url) as ledger:
             assert [each.number for each in Search(ledger, search).front] == [1, 2]
+
+
+class TestService:
+    def test_the_front_of_a_search(self, home, api):
+        search = ledger_of_two(home, VALUES)
+        found = api.get(f"/searches/{search}/front").json()
+        assert answers.Front.model_validate(found)
+        assert [each["number"] for each in found["front"]] == [1, 2]
+        assert found["front"][1]["objectives"] == {MAP: 0.35, LATENCY: 8.0}
+        assert (found["search"], found["evaluated"], found["default"]["number"]) == (search, 4, 0)
+        assert api.get("/searches/nothing/front").status_code == 404
+
+    def test_without_objectives_it_is_empty(self, home, api):
+        search = ledger_of_two(home, VALUES, {**DOCUMENT_OF_TWO, "objectives": {}})
+        found = api.get(f"/searches/{search}/front").json()
+        assert found == {"search": search, "objectives": {}, "evaluated": 0, "front": [], "default": None}
+
+    def test_the_shipped_space_can_be_submitted(self, api):
+        body = {"space": "yolo12_tradeoff", "data": "demo", "name": "traded"}
+        made = api.post("/searches", json=body)
+        assert made.status_code == 201, made.text
+        assert api.get("/searches/traded/front").json()["objectives"] == TRADED
+
+    def test_what_the_synthetic_objective_does_not_report_is_refused(self, api):
+        body = {"space": "yolo12_tradeoff", "objective": "synthetic"}
+        assert "objectives: the objective synthetic reports" in line_of(api.post("/searches", json=body), 422)

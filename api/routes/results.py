@@ -27,6 +27,7 @@ from api.routes.common import (
 from api.schemas.answers import (
     BestConfiguration,
     Comparison,
+    Front,
     GenerationSummary,
     IndividualDetail,
     IndividualSummary,
@@ -108,6 +109,12 @@ async def get_best(
     search_id, text = await parts.threads.read(views.best_text, parts.ledger, ref, stock=stock)
     headers = {"Content-Disposition": attachment(f"best-{search_id}.yaml")}
     return Response(text, 200, headers, YAML_TYPE)
+
+
+@routes.get("/searches/{id}/front", response_model=Front, responses=problems(404))
+async def get_front(principal: Reader, parts: ServiceDep, ref: SearchRef) -> Response:
+    """Show the individuals that no other one beats in all objectives of the search."""
+    return answer(await parts.threads.heavy(views.front, parts.ledger, ref))
 
 
 @routes.get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from api.schemas.basics import Answer, Health, Page, Problem
 from api.schemas.catalogue import CheckedSubmission, CreatedKey, DatasetSummary, KeySummary, SpaceSummary
@@ -136,6 +136,40 @@ class GenerationSummary(Answer):
     mean: float | None
     std: float | None
     best_so_far: float | None
+
+
+class FrontMember(Answer):
+    """An individual of a front.
+
+    Attributes:
+        number: Its number.
+        objectives: Its objectives by the names of the metrics, as they were reported.
+        fitness: Its fitness.
+        params: The active genes' values.
+    """
+
+    number: int
+    objectives: dict[str, float]
+    fitness: float | None
+    params: dict[str, Any]
+
+
+class Front(Answer):
+    """The individuals that no other one beats in all objectives; empty where a search has none.
+
+    Attributes:
+        search: The search.
+        objectives: Metrics, each to maximise or to minimise.
+        evaluated: Individuals that the front was chosen from.
+        front: Its members, the best in the first objective first.
+        default: The default configuration, once it was evaluated.
+    """
+
+    search: str
+    objectives: dict[str, Literal["maximise", "minimise"]]
+    evaluated: int
+    front: list[FrontMember]
+    default: FrontMember | None
 
 
 class BestConfiguration(Answer):

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from evolve.ledger import IndividualRecord, Ledger, SearchRecord
-    from evolve.objectives import Objectives
-    from evolve.trial import Json
-
-
-@dataclass(frozen=True)
-class Found:
-    """What there is to show.
-
-    Attributes:
-        search: The search.
-        objectives: Its objectives.
-        members: The front; never empty.
-        default: Individual 0, if it was evaluated.
-        evaluated: Individuals that the front was chosen from.
-    """
-
-    search: SearchRecord
-    objectives: Objectives
-    members: Sequence[IndividualRecord]
-    default: IndividualRecord | None
-    evaluated: int
+    from evolve.front import Front
+    from evolve.ledger import Ledger, SearchRecord
 
 
 def show_front(ledger: Ledger, record: SearchRecord, output: Path | None, *, stock: bool, as_json: bool) -> None:
@@ -59,49 +36,30 @@ def show_front(ledger: Ledger, record: SearchRecord, output: Path | None, *, sto
         for path in _write(ledger, found, output, stock=stock):
             typer.echo(path)
     elif as_json:
-        typer.echo(json.dumps(finite(_document(found))))
+        typer.echo(json.dumps(finite(found.document())))
     else:
-        view = front_view(
-            found.objectives, found.members, found.default, evaluated=found.evaluated, search_id=record.id
-        )
-        Console().print(view)
+        Console().print(front_view(found))
 
 
-def _find(ledger: Ledger, record: SearchRecord) -> Found:
+def _find(ledger: Ledger, record: SearchRecord) -> Front:
     from evolve.exceptions import InputError
-    from evolve.objectives import Objectives
-    from evolve.pareto import compared, front
+    from evolve.front import Front
 
-    objectives = Objectives.of_document(record.document)
-    if not objectives:
+    found = Front.of(record, ledger.individuals(record.id))
+    if not found.objectives:
         raise InputError(
             f"--pareto: search {record.id} must have objectives, but has one fitness alone; "
             "drop it, or add `objectives` to the space of the next search"
         )
-    known = compared(ledger.individuals(record.id))
-    if not known:
+    if not found.members:
         raise InputError(
             f"--pareto: an individual of search {record.id} must have been evaluated, but none has; "
             f"look at `evolve show {record.id}`"
         )
-    default = next((each for each in known if each.number == 0), None)
-    return Found(record, objectives, front(known), default, len(known))
+    return found
 
 
-def _document(found: Found) -> dict[str, Json]:
-    members: list[Json] = [member_document(found.objectives, each) for each in found.members]
-    default = None if found.default is None else member_document(found.objectives, found.default)
-    directions: dict[str, Json] = dict(found.objectives.directions)
-    return {"search": found.search.id, "objectives": directions, "front": members, "default": default}
-
-
-def member_document(objectives: Objectives, each: IndividualRecord) -> dict[str, Json]:
-    """A member of a front as JSON; its objectives as they were reported, not as they are compared."""
-    values: dict[str, Json] = dict(objectives.metrics(each.objectives))
-    return {"number": each.number, "objectives": values, "fitness": each.fitness, "params": dict(each.params)}
-
-
-def _write(ledger: Ledger, found: Found, folder: Path, *, stock: bool) -> list[Path]:
+def _write(ledger: Ledger, found: Front, folder: Path, *, stock: bool) -> list[Path]:
     """A YAML for each member, `individual-00012.yaml`; others in the folder stay."""
     from evolve.best import best_yaml, deciding_evaluation
     from evolve.descent import inheritance_notes
