@@ -45,6 +45,11 @@ class Birth:
     parents: tuple[int, ...] = ()
 
 
+def unbred(genome: Genome, operator: str, origin: str = "sampled") -> Birth:
+    """An individual without parents."""
+    return Birth(genome, (origin,) * len(genome), (operator,))
+
+
 def screened_birth(brood: Brood, place: int, genome: Genome) -> Birth:
     """How one of a brood came about.
 

@@ -23,14 +23,15 @@ import numpy as np
 
 from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
-from evolve.search.breeding import Birth, Breeder, screened_birth
+from evolve.search.breeding import Birth, Breeder, screened_birth, unbred
+from evolve.search.known import known_points
 from evolve.search.memory import BATCH, MemoryLimit
 from evolve.search.operators import Individual, inherited
 from evolve.search.pareto import draw_weights
 from evolve.search.population import Population
 from evolve.search.repeats import Repeats
 from evolve.search.rungs import Rungs, is_exempt
-from evolve.search.start import start_design
+from evolve.search.start import Beginning
 from evolve.space import SearchSpace
 from evolve.trial import FailureKind, Role
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 24
 """Children bred before a fresh sample takes the place of one that is always infeasible or known already."""
-STARTERS = 5
-"""Individuals that fill the space evenly, the default among them, where a model takes over after that."""
 PAIR = 2
 
 
@@ -55,13 +54,14 @@ class GeneticSearch:
         self._settings = space.search
         self._objectives = len(space.objectives)
         self._codec = Codec(space)
-        self._default = self._codec.encode(space.default())
         self._breeder = Breeder(space, self._codec)
         self._memory = MemoryLimit(space, self._codec)
         self._population = Population(space.search)
         self._rungs = Rungs(space)
         self._repeats = Repeats(space.search)
-        self._screening = _screening(space, self._codec)
+        points = known_points(space, self._codec)
+        self._beginning = Beginning(space, self._codec, points)
+        self._screening = _screening(space, self._codec, points)
         self._asked = 0
         self._proposals: dict[int, Proposal] = {}
         self._pending: dict[int, Proposal] = {}
@@ -212,16 +212,15 @@ class GeneticSearch:
         settings = self._settings
         rng = np.random.default_rng([settings.seed, number])
         generation, place = divmod(number, settings.population)
-        if number == 0:
-            return self._unbred(self._default, "default", "default")
-        if self._screening is not None and number >= STARTERS and self._screening.is_ready:
+        if (first := self._beginning.given(number)) is not None:
+            return first
+        if self._screening is not None and self._screening.is_ready(number):
             return self._screened(number, rng)
         if generation == 0:
-            return self._start(number, rng)
+            design = self._beginning.design(number)
+            return design if self._is_new(design.genome) else self._sample(rng, "sample")
         if generation in self._immigration and place < settings.immigrants * settings.population:
             return self._sample(rng, "immigrant")
-        if len(self._population.members) < PAIR:
-            return self._sample(rng, "sample")
         return self._breed(rng)
 
     def _screened(self, number: int, rng: np.random.Generator) -> Birth:
@@ -240,13 +239,7 @@ class GeneticSearch:
             for place, genome in enumerate(map(self._codec.canonical, brood.genomes.tolist())):
                 if self._is_new(genome):
                     return screened_birth(brood, place, genome)
-        return self._breed(rng) if len(self._population.members) >= PAIR else self._sample(rng, "sample")
-
-    def _start(self, number: int, rng: np.random.Generator) -> Birth:
-        settings = self._settings
-        design = start_design(settings.start, self._codec.dimensions, settings.population, settings.seed)
-        genome = self._codec.canonical(design[number])
-        return self._unbred(genome, settings.start) if self._is_new(genome) else self._sample(rng, "sample")
+        return self._breed(rng)
 
     def _sample(self, rng: np.random.Generator, operator: str) -> Birth:
         """A fresh point of the space, new if one can be found."""
@@ -255,19 +248,16 @@ class GeneticSearch:
             genome = self._codec.sample(rng)
             if self._is_new(genome):
                 break
-        return self._unbred(genome, operator)
+        return unbred(genome, operator)
 
     def _breed(self, rng: np.random.Generator) -> Birth:
         """A feasible child that nobody has trained yet; a fresh sample where the parents have none left."""
         generator = random.Random(int(rng.integers(2**63)))  # noqa: S311  # chance, not secrecy
-        for _ in range(ATTEMPTS):
+        for _ in range(ATTEMPTS if len(self._population.members) >= PAIR else 0):
             birth = self._breeder.breed(self._population.members, generator)
             if self._is_new(birth.genome):
                 return birth
         return self._sample(rng, "sample")
-
-    def _unbred(self, genome: Genome, operator: str, origin: str = "sampled") -> Birth:
-        return Birth(genome, (origin,) * len(genome), (operator,))
 
     def _is_new(self, genome: Genome) -> bool:
         if not self._codec.feasible(genome):
@@ -283,10 +273,10 @@ class GeneticSearch:
         return replace(birth, genome=genome, origins=tuple(origins), operators=(*birth.operators, "memory_repair"))
 
 
-def _screening(space: SearchSpace, codec: Codec) -> Screening | None:
+def _screening(space: SearchSpace, codec: Codec, points: Sequence[tuple[Genome, float | None]]) -> Screening | None:
     """The model and what goes with it, which takes a second to import; None where every child is trained."""
     if space.search.screening == 1:
         return None
     from evolve.search.screening import Screening
 
-    return Screening(space, codec)
+    return Screening(space, codec, [(genome, score) for genome, score in points if score is not None])

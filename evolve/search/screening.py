@@ -24,6 +24,8 @@ from evolve.space import SearchSpace
 
 FEWEST = 3
 """Individuals that must be known before a model is asked."""
+STARTERS = 5
+"""Individuals that fill the space evenly, the default among them, before a model takes over."""
 _PAIR = 2
 
 _GENERATIONS = 6
@@ -31,6 +33,7 @@ _SURVIVORS = 20
 _CANDIDATES = 60
 _MOST_LEARNT = 100
 _MOST_KNOWN = 150
+_MOST_POINTS = 50
 _DIGITS = 6
 
 
@@ -57,9 +60,11 @@ class Screening:
     Args:
         space: The space; its settings choose operators and the number of offspring.
         codec: Its codec.
+        points: Genomes with scores from elsewhere. A model is told where each observation is from, and so learns
+            how far to trust them.
     """
 
-    def __init__(self, space: SearchSpace, codec: Codec) -> None:
+    def __init__(self, space: SearchSpace, codec: Codec, points: Sequence[tuple[Genome, float]] = ()) -> None:
         self._codec = codec
         self._constrained = bool(space.constraints)
         self._count = space.search.screening
@@ -67,14 +72,24 @@ class Screening:
         self._variation = Variation(build_toolbox(space.search), space.search, self._geometry)
         self.archive = Archive(self._geometry, space.full_training())
         self._costs = Costs(space.full_training()) if space.search.objective == "efficiency" else None
+        self._points, self._scores = self._elsewhere(points)
         self._known: set[bytes] = set()
         self._learnt = 0
         self._surrogate: Surrogate | None = None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether enough is known for a model."""
-        return len(set(self.archive.numbers)) >= FEWEST
+    def _elsewhere(self, points: Sequence[tuple[Genome, float]]) -> tuple[Array, Array]:
+        scores = np.array([score for _, score in points])
+        chosen = representative(scores, _MOST_POINTS)
+        genomes = np.array([points[place][0] for place in chosen]).reshape(len(chosen), self._codec.dimensions)
+        away = np.tile([0.0, 1.0], (len(chosen), 1))  # whole trainings, but elsewhere
+        return np.column_stack([self._geometry.columns(self._geometry.snap(genomes)), away]), scores[chosen]
+
+    def is_ready(self, number: int) -> bool:
+        """Whether enough is known for a model to have a say in the `number`-th individual."""
+        known = len(set(self.archive.numbers))
+        if len(self._scores) >= FEWEST:
+            return known > 0
+        return known >= FEWEST and number >= STARTERS
 
     def learn(self, outcome: Outcome, number: int) -> None:
         """Take in a verdict on the individual that first entered under `number`."""
@@ -107,18 +122,26 @@ class Screening:
         if self._surrogate is None or self._learnt != learn_from:
             early = archive.scores(learn_from)
             places = representative(early, _MOST_LEARNT)
-            seen = archive.seen(places)
+            seen = self._with_points(archive.seen(places))
             self._surrogate = Surrogate(seen.shape[1])
-            self._surrogate.learn(seen, early[places])
+            self._surrogate.learn(seen, np.concatenate([early[places], self._scores]))
             self._learnt = learn_from
         places = representative(scores, _MOST_KNOWN)
         pending = (
             self._columns(self._geometry.snap(np.array(question.pending))) if question.pending else np.empty(0)
         )
         whole = archive.whole(places)
-        candidates = archive.seen(whole if len(whole) else places)
-        self._surrogate.condition(archive.seen(places), scores[places], pending, candidates)
+        candidates = self._from_here(archive.seen(whole if len(whole) else places))
+        seen = self._with_points(archive.seen(places))
+        self._surrogate.condition(seen, np.concatenate([scores[places], self._scores]), pending, candidates)
         return self._surrogate
+
+    def _with_points(self, seen: Array) -> Array:
+        """Observations of this search, and then those from elsewhere."""
+        return np.vstack([self._from_here(seen), self._points]) if len(self._scores) else seen
+
+    def _from_here(self, seen: Array) -> Array:
+        return np.column_stack([seen, np.zeros(len(seen))]) if len(self._scores) else seen
 
     def _parents(self, question: Question, scores: Array, surrogate: Surrogate) -> Brood:
         """The individuals that are expected to be the fittest; noise makes the best observed ones look better."""
@@ -162,7 +185,7 @@ class Screening:
 
     def _columns(self, genomes: Array) -> Array:
         """As whole trainings."""
-        return np.column_stack([self._geometry.columns(genomes), np.zeros(len(genomes))])
+        return self._from_here(np.column_stack([self._geometry.columns(genomes), np.zeros(len(genomes))]))
 
 
 def _digest(genome: Array) -> bytes:
