@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _WHOLE = (Role.SEARCH, Role.REPEAT, Role.CONTINUATION, Role.FINAL)
 _PAGE = 1000
 _PAGES = 5
-"""No more is read: a service answers nobody else's submission meanwhile, and these are the best 5000."""
+"""No more is read: a service judges nobody else's submission meanwhile, and these are the best 5000.
+
+A submission that begins with one such search took 1.1 s, with ten of them 3.1 s (yolo12n, a busy core).
+"""
 
 
 def search_source(ledger: Ledger, search: SearchRecord) -> Source:
