@@ -262,9 +262,10 @@ def test_whatever_a_search_finds_can_be_trained(name: str, tmp_path: Path) -> No
         path = tmp_path / "best.yaml"
         path.write_text(text)
         read = read_configuration(params_of_file(path))
+        model = params.pop("model", space.model)
         wanted = {**space.train, **params, "epochs": evaluation(number).epochs or space.train["epochs"]}
         assert read.arguments == wanted
-        assert (read.model, read.data, read.seed) == (space.model, "mine.yaml", 5)
+        assert (read.model, read.data, read.seed) == (model, "mine.yaml", 5)
 
 
 def test_the_best_of_a_search_or_any_of_it_can_be_trained(tmp_path: Path) -> None:
