@@ -86,7 +86,7 @@ def foreign_arguments(individual: IndividualRecord, space: SearchSpace) -> dict[
 
 
 def _chosen(individual: IndividualRecord, space: SearchSpace) -> dict[str, Json]:
-    merged = {**space.train, **individual.params}
+    merged = {**space.train, **individual.settings, **individual.params}
     return {
         ULTRALYTICS_NAMES.get(key, key): value
         for key, value in merged.items()
@@ -124,6 +124,8 @@ def best_yaml(
         comments.append(f"Objectives: {', '.join(f'{label} {value}' for label, value in values)}")
     if individual.number == search.best_individual:
         comments.append(f"Result: {verdict(search)}")
+        if search.best_fitness != individual.fitness:
+            comments.append(f"Mean fitness of this configuration over its seeds: {number(search.best_fitness, 5)}")
     comments += [f"Attention: {note}" for note in notes]
     if search.objective == BUILT_IN:
         foreign = foreign_arguments(individual, space)

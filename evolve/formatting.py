@@ -91,6 +91,13 @@ def gain(best: float | None, default: float | None) -> float | None:
     return None if best is None or default is None else best - default
 
 
+def best_label(search: SearchRecord, metric: str) -> str:
+    """What the search's best fitness is: one training's `mAP50-95`, or a mean over several."""
+    answer = search.answer or {}
+    several = answer.get("source") not in (None, "search") and answer.get("fresh")
+    return f"mean {metric_label(metric)}" if several else metric_label(metric)
+
+
 def gain_text(best: float | None, default: float | None) -> str:
     """The gain with its sign and, where it means something, in percent of the default's fitness."""
     difference = gain(best, default)
@@ -101,7 +108,9 @@ def gain_text(best: float | None, default: float | None) -> str:
 
 
 def verdict(search: SearchRecord) -> str:
-    """What the search has to show for itself, in one honest sentence."""
+    """What the search has to show for itself, in one honest sentence: its answer, if it has one."""
+    if search.answer is not None and "text" in search.answer:
+        return clean(str(search.answer["text"]))
     if search.best_fitness is None:
         return "no individual has been evaluated successfully"
     if search.default_fitness is None:

@@ -7,15 +7,26 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 
 from evolve.ledger.records import GenerationSummary, IndividualRecord
+from evolve.trial import Role
 
-__all__ = ["GenerationSummary", "ancestors", "births", "failure_counts", "generations", "top"]
+__all__ = [
+    "GenerationSummary",
+    "ancestors",
+    "births",
+    "default_fitness",
+    "failure_counts",
+    "generations",
+    "searched",
+    "top",
+]
 
 
 def generations(individuals: Iterable[IndividualRecord]) -> list[GenerationSummary]:
-    """The generations in their order."""
+    """The generations in their order; the finals, which come after the last one, are none."""
     members: defaultdict[int, list[IndividualRecord]] = defaultdict(list)
     for individual in individuals:
-        members[individual.generation].append(individual)
+        if individual.role is not Role.FINAL:
+            members[individual.generation].append(individual)
     summaries: list[GenerationSummary] = []
     best_so_far: float | None = None
     for generation in sorted(members):
@@ -42,9 +53,26 @@ def generations(individuals: Iterable[IndividualRecord]) -> list[GenerationSumma
 
 
 def top(individuals: Iterable[IndividualRecord], amount: int) -> list[IndividualRecord]:
-    """The `amount` fittest, the earlier one first among equals."""
-    scored = [(-each.fitness, each.number, each) for each in individuals if each.fitness is not None]
+    """The `amount` fittest, the earlier one first among equals; a configuration by its own training, no repeat."""
+    own = (each for each in individuals if each.role not in (Role.REPEAT, Role.FINAL))
+    scored = [(-each.fitness, each.number, each) for each in own if each.fitness is not None]
     return [individual for _, _, individual in sorted(scored, key=lambda entry: entry[:2])[:amount]]
+
+
+def default_fitness(individuals: Iterable[IndividualRecord]) -> float | None:
+    """Of the default configuration as the search trained it; finals may be longer. The mean over its repeats."""
+    scores = [
+        each.fitness
+        for each in individuals
+        if each.fitness is not None and (each.number == 0 or (each.role is Role.REPEAT and each.original == 0))
+    ]
+    return fmean(scores) if scores else None
+
+
+def searched(individuals: Iterable[IndividualRecord], number: int | None) -> int | None:
+    """Number of the individual that the search proper found: of one of the finals, its original."""
+    found = next((each for each in individuals if each.number == number), None)
+    return number if found is None or found.role is not Role.FINAL else found.original
 
 
 def failure_counts(individuals: Iterable[IndividualRecord]) -> Counter[str]:

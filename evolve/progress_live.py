@@ -92,19 +92,20 @@ class LiveProgress:
         search = self._state.search
         if search is None:
             return Text()
-        return _line(
-            (clean(search.name), "bold"), (f"  {search.id}  ", "dim"), f"generation {self._state.generation}"
-        )
+        phase = f"generation {self._state.generation}" if self._state.finals is None else "finals"
+        return _line((clean(search.name), "bold"), (f"  {search.id}  ", "dim"), phase)
 
     def _overall(self) -> Table:
         state = self._state
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True, justify="right")
-        total = MISSING if state.total is None else str(state.total)
+        done, total, phase = state.evaluated, state.total, ""
+        if state.finals is not None:
+            done, total, phase = state.finals_done, state.finals, "finals "
         eta = MISSING if state.eta is None else duration(state.eta)
-        figures = f"{state.evaluated}/{total}  {duration(state.elapsed)}  ETA {eta}"
-        grid.add_row(_bar(state.evaluated, state.total), Text(figures))
+        figures = f"{phase}{done}/{MISSING if total is None else total}  {duration(state.elapsed)}  ETA {eta}"
+        grid.add_row(_bar(done, total), Text(figures))
         return grid
 
     def _best(self) -> Text:

@@ -33,6 +33,7 @@ class PlainProgress:
             EventKind.INDIVIDUAL_EVALUATED: self._evaluated,
             EventKind.NEW_BEST: self._new_best,
             EventKind.GENERATION_FINISHED: _generation,
+            EventKind.FINALS_STARTED: _finals,
             EventKind.NOTICE: lambda event: f"notice: {_text(event, 'message')}",
         }
 
@@ -65,7 +66,9 @@ class PlainProgress:
 
     def _evaluated(self, event: EventRecord) -> str:
         state, data = self._state, event.data
-        total = "" if state.total is None else f"/{state.total}"
+        done = f"{state.evaluated}" + ("" if state.total is None else f"/{state.total}")
+        if state.finals is not None:
+            done = f"finals {state.finals_done}/{state.finals}"
         eta = "" if state.eta is None else f", ETA {duration(state.eta)}"
         fitness = data.get("fitness")
         if isinstance(fitness, int | float):
@@ -77,7 +80,7 @@ class PlainProgress:
         if data.get("reused_from") is not None:
             outcome += f", same training as individual {data['reused_from']}"
         best = "" if state.best is None else f", best {number(state.best[1])} (individual {state.best[0]})"
-        return f"[{state.evaluated}{total}{eta}] individual {event.individual}: {outcome}{best}"
+        return f"[{done}{eta}] individual {event.individual}: {outcome}{best}"
 
     def _new_best(self, event: EventRecord) -> str:
         fitness, default = event.data.get("fitness"), self._state.default
@@ -95,6 +98,12 @@ def _failed(event: EventRecord) -> str:
     what = f"{failure_label(_text(event, 'kind'))}: {_text(event, 'message')}"
     again = ", tries again" if event.data.get("retry") else ""
     return f"individual {event.individual}: attempt {event.data.get('attempt')} failed{again}: {what}"
+
+
+def _finals(event: EventRecord) -> str:
+    trainings = event.data.get("trainings")
+    amount = count(trainings, "training") if isinstance(trainings, int) else "some trainings"
+    return f"the search is over ({_text(event, 'reason')}); its finals: {amount}"
 
 
 def _generation(event: EventRecord) -> str:

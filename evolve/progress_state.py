@@ -61,6 +61,8 @@ class ProgressState:
         self.retries = 0
         self.last_failure = ""
         self.notice = ""
+        self.finals: int | None = None  # how many there are, once they have begun
+        self.finals_done = 0
         self.paused = ""
         self.finished = False
         self._paused_at = 0.0
@@ -79,6 +81,7 @@ class ProgressState:
             EventKind.TRIAL_FAILED: self._trial_failed,
             EventKind.INDIVIDUAL_EVALUATED: self._individual_evaluated,
             EventKind.NEW_BEST: self._new_best,
+            EventKind.FINALS_STARTED: self._finals_started,
             EventKind.NOTICE: self._noticed,
         }
 
@@ -133,10 +136,17 @@ class ProgressState:
     @property
     def eta(self) -> float | None:
         """Seconds to go at the throughput of the latest evaluations; None before there is any."""
-        if self.total is None or len(self._times) < 2 or self.finished:  # noqa: PLR2004 - a rate needs two times
+        left = self._left
+        if left is None or len(self._times) < 2 or self.finished:  # noqa: PLR2004 - a rate needs two times
             return None
         rate = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
-        return max(0, self.total - self.evaluated) * rate
+        return max(0, left) * rate
+
+    @property
+    def _left(self) -> int | None:
+        if self.finals is not None:
+            return self.finals - self.finals_done
+        return None if self.total is None else self.total - self.evaluated
 
     def _search_started(self, event: EventRecord) -> None:
         self.finished = False
@@ -158,7 +168,8 @@ class ProgressState:
         self.running.clear()
 
     def _individual_proposed(self, event: EventRecord) -> None:
-        self.generation = max(self.generation, cast("int", event.data.get("generation", 0)))
+        if self.finals is None:
+            self.generation = max(self.generation, cast("int", event.data.get("generation", 0)))
 
     def _trial_started(self, event: EventRecord) -> None:
         individual = event.individual or 0
@@ -183,7 +194,10 @@ class ProgressState:
         self.last_failure = str(event.data.get("message", ""))
 
     def _individual_evaluated(self, event: EventRecord) -> None:
-        self.evaluated += 1
+        if self.finals is None:
+            self.evaluated += 1
+        else:
+            self.finals_done += 1
         self._times.append(event.at - self._paused_for)
         failure: Json = event.data.get("failure")
         if failure is not None:
@@ -193,6 +207,11 @@ class ProgressState:
 
     def _new_best(self, event: EventRecord) -> None:
         self.best = (event.individual or 0, cast("float", event.data["fitness"]))
+
+    def _finals_started(self, event: EventRecord) -> None:
+        self.finals, self.finals_done = cast("int", event.data.get("trainings", 0)), 0
+        self._times.clear()
+        self._times.append(event.at - self._paused_for)
 
     def _noticed(self, event: EventRecord) -> None:
         self.notice = str(event.data.get("message", ""))

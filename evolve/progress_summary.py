@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from evolve.formatting import clean, count, duration, failure_label, metric_label, number, verdict
+from evolve.formatting import best_label, clean, count, duration, failure_label, number, verdict
 from evolve.ledger.records import SearchRecord, SearchState
 from evolve.progress_state import ProgressState
 
@@ -60,7 +60,7 @@ def _headline(search: SearchRecord) -> Text:
 def _best(search: SearchRecord, metric: str) -> Text:
     if search.best_individual is None:
         return _labelled("best", verdict(search))
-    found = f"individual {search.best_individual}, {metric_label(metric)} {number(search.best_fitness)}"
+    found = f"individual {search.best_individual}, {best_label(search, metric)} {number(search.best_fitness)}"
     return _labelled("best", f"{found}; {verdict(search)}")
 
 

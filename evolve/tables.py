@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from evolve.descent import descent, descent_notes
+from evolve.finals_table import contest, contest_table
 from evolve.formatting import (
     MISSING,
+    best_label,
     clean,
     count,
     duration,
@@ -24,10 +27,12 @@ from evolve.formatting import (
 from evolve.importance import FEWEST, Importance
 from evolve.ledger.records import IndividualRecord, SearchRecord, SearchState
 from evolve.objectives import Objectives
-from evolve.overview import failure_counts, generations, top
+from evolve.overview import default_fitness, failure_counts, generations, top
 from evolve.pareto import front
 from evolve.progress_summary import failures_text, next_commands
 from evolve.tables_members import Members
+from evolve.trial import Role
+from evolve.verdict import answer_in
 
 STATE_STYLES = {
     SearchState.CREATED: "dim",
@@ -98,9 +103,15 @@ def search_view(
     parts: list[RenderableType] = [_summary(search, individuals, metric, last_failure, now)]
     if any(each.told is not None for each in individuals):
         parts += [Text("\nGenerations", "bold"), _generations_table(individuals)]
+    final = contest(answer_in(search.answer))
+    if final is not None:
+        parts += [Text(f"\n{final.title}", "bold"), contest_table(final)]
     leaders = top(individuals, best)
     if leaders:
-        parts += [Text(f"\nBest by {metric_label(metric)}", "bold"), _leaders(leaders, search.default_fitness)]
+        parts += [
+            Text(f"\nBest by {metric_label(metric)}", "bold"),
+            _leaders(leaders, default_fitness(individuals)),
+        ]
     if found is not None:
         parts += [Text(f"\nWhat {metric_label(metric)} depends on", "bold"), _importance_table(found)]
     elif sum(each.fitness is not None for each in individuals) >= FEWEST:
@@ -119,7 +130,7 @@ def _summary(
         state.append(f": {clean(search.reason)}", "default")
     found = verdict(search)
     if search.best_individual is not None:
-        fitness = f"{metric_label(metric)} {number(search.best_fitness)}"
+        fitness = f"{best_label(search, metric)} {number(search.best_fitness)}"
         found = f"individual {search.best_individual}, {fitness}; {found}"
     span = (search.finished_at or now) - search.started_at if search.started_at else None
     cost = (
@@ -131,7 +142,7 @@ def _summary(
         ("search", Text.assemble((clean(search.name), "bold"), f" ({search.id})")),
         ("state", state),
         ("driver", _owner(search)),
-        ("evaluated", _done(search)),
+        ("evaluated", _evaluated(search, individuals)),
         ("best", Text(found)),
         ("cost", Text(cost)),
     ]
@@ -208,7 +219,15 @@ def _done(search: SearchRecord) -> str:
     population, amount = settings.get("population"), settings.get("generations")
     if not isinstance(population, int) or not isinstance(amount, int):
         return str(search.evaluated)
-    return f"{search.evaluated}/{population * amount}"
+    return f"{min(search.evaluated, population * amount)}/{population * amount}"  # finals come after all others
+
+
+def _evaluated(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> str:
+    finals = [each for each in individuals if each.role is Role.FINAL]
+    if not finals:
+        return _done(search)
+    told = sum(each.told is not None for each in finals)
+    return f"{_done(replace(search, evaluated=search.evaluated - told))}, finals {told}/{len(finals)}"
 
 
 def _driver(search: SearchRecord) -> Text:

@@ -148,6 +148,14 @@ class Answer:
         )
 
 
+def answer_in(document: Mapping[str, Any] | None) -> Answer | None:
+    """The answer in `searches.answer`; None where there is none, or one of another version that cannot be read."""
+    try:
+        return None if document is None else Answer.read(document)
+    except (KeyError, TypeError):
+        return None
+
+
 def sentence(answer: Answer) -> str:
     """The answer in one honest sentence."""
     best, default = answer.best, answer.default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from evolve.answer import answer_of
-from evolve.best import best_of
+from evolve.best import best_of, best_yaml
 from evolve.dispatch import Completed, Started, Stopped, TrialEvent
 from evolve.finals import final_seeds, finalists
+from evolve.formatting import gain_text
 from evolve.keeper import LeaseKeeper
 from evolve.ledger import EventKind, IndividualRecord, Ledger, Request, SearchRecord, SearchState, Transaction
+from evolve.report import render
+from evolve.report.content import content_of
 from evolve.runner import Ending
 from evolve.search.base import Outcome, Proposal
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
+from evolve.tables import search_view
 from evolve.trial import FailureKind, Role, TrialFailed, TrialResult, TrialSpec, TrialState, TrialStream
-from evolve.verdict import Answer, sentence
+from evolve.verdict import Answer, name_of, sentence
 from search_helpers import create, fingerprint, make_runner, run
 from spaces import METRIC, space
 from workers.synthetic import SyntheticObjective
@@ -90,6 +96,33 @@ def test_the_winner_of_the_finals_is_the_best_of_the_search(ledger: Ledger, tmp_
     assert (individual.role, individual.original, evaluation.epochs) == (Role.FINAL, answer.winner, 3)
     rivals = [each.fitness for each in finals_of(ledger, search) if each.original == answer.winner]
     assert individual.fitness == max(rival for rival in rivals if rival is not None)
+
+
+def test_who_looks_at_the_search_sees_its_finals(ledger: Ledger, tmp_path: Path) -> None:
+    search = searched(ledger, tmp_path)
+    run(ledger, search)
+    record, individuals = ledger.search(search.id), ledger.individuals(search.id)
+    answer = Answer.read(record.answer or {})
+    screen = Console(width=200, file=io.StringIO())
+    screen.print(search_view(record, individuals, metric=METRIC))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    page = render(content_of(record, individuals, ledger.evaluations(search.id)))
+    assert "8/8, finals 12/12" in shown
+    for text in (shown, page):
+        assert "Finals" in text
+        for each in answer.contenders:
+            assert f"#{each.individual}" in text
+            assert name_of(each) in text
+    assert sentence(answer) in page
+    assert "every figure comes from one training" not in page
+    # the fittest are those of the search, with their gain over the default as the search trained it
+    leader = max((each for each in individuals if each.role is Role.SEARCH), key=lambda each: each.fitness or 0)
+    gained = gain_text(leader.fitness, individuals[0].fitness)
+    assert f"<td>{leader.number}</td><td>{leader.fitness:.4f}</td><td>{gained}</td>" in page
+    best, evaluation = best_of(ledger, record)
+    yaml = best_yaml(record, best, evaluation, space_of(search))
+    assert f"# Result: {sentence(answer)}\n" in yaml
+    assert f"# Mean fitness of this configuration over its seeds: {answer.best.mean:.5f}\n" in yaml
 
 
 def test_finals_are_no_generation_and_no_news_of_a_best(ledger: Ledger, tmp_path: Path) -> None:

@@ -386,3 +386,34 @@ def test_figures():
 )
 def test_verdict(best, default, words):
     assert words in verdict(search_record(best_fitness=best, default_fitness=default))
+
+
+@pytest.mark.parametrize("mode", ["plain", "live"])
+def test_finals_have_a_count_of_their_own(story, mode):
+    story.tell(EventKind.FINALS_STARTED, reason="2 generations are complete", trainings=6)
+    story.tell(EventKind.INDIVIDUAL_PROPOSED, 4, generation=2)
+    story.evaluate(4, 0.45)
+    screen = console(160, terminal=mode == "live")
+    progress = make_progress(mode, 10, METRIC, screen)
+    progress.handle(search_record(evaluated=4), story.events)
+    if mode == "live":
+        screen.print(progress)
+        progress.close()
+        assert "finals 1/6" in output(screen)
+        assert progress._state.generation == 0
+    else:
+        lines = output(screen).splitlines()
+        assert "the search is over (2 generations are complete); its finals: 6 trainings" in lines
+        assert any(line.startswith("[finals 1/6, ETA ") for line in lines)
+
+
+def test_the_summary_gives_the_answer(story):
+    story.tell(EventKind.SEARCH_FINISHED, state="completed", reason="")
+    answer = {"source": "finals", "fresh": True, "text": "+0.0210 ± 0.0080 over the default configuration"}
+    record = search_record(
+        state=SearchState.COMPLETED, best_individual=12, best_fitness=0.42, default_fitness=0.40, answer=answer
+    )
+    screen = console(200)
+    PlainProgress(3, METRIC, screen).handle(record, story.events)
+    expected = "individual 12, mean mAP50-95 0.4200; +0.0210 ± 0.0080 over the default configuration"
+    assert expected in output(screen)

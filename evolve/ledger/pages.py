@@ -32,7 +32,7 @@ from evolve.ledger.records import (
     SearchState,
 )
 from evolve.ledger.writing import UNFINISHED
-from evolve.trial import TrialState
+from evolve.trial import Role, TrialState
 
 MOST = 1000
 """Longest page."""
@@ -156,7 +156,7 @@ def _generation_query() -> Select[Any]:
             # avg() of PostgreSQL squares its input on the way, and fails where the squares overflow
             (func.sum(column.fitness) / func.nullif(amount, 0)).label("mean"),
         )
-        .where(column.search_id == search_id)
+        .where(column.search_id == search_id, column.role != Role.FINAL)
         .group_by(column.generation)
         .subquery()
     )

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from evolve.descent import descent, descent_notes
+from evolve.finals_table import Contest, contest
 from evolve.fitness import Fitness
 from evolve.formatting import (
     MISSING,
+    best_label,
     compact,
     count,
     duration,
@@ -25,14 +27,15 @@ from evolve.importance import Importance, importance
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.models import model_label
 from evolve.objectives import Objectives
-from evolve.overview import ancestors, births, failure_counts, generations, top
+from evolve.overview import ancestors, births, default_fitness, failure_counts, generations, searched, top
 from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
 from evolve.report.history import fitness_history, fitness_range, generation_history
 from evolve.report.importance import Deciding, deciding, importance_figure
 from evolve.report.lineage import lineage
 from evolve.report.pareto import Traded, traded
 from evolve.report.plot import Figure
-from evolve.trial import Json
+from evolve.trial import Json, Role
+from evolve.verdict import answer_in
 
 LEADERS = 15
 FAMILY = 24
@@ -71,6 +74,7 @@ class Content:
     family: int
     deciding: Deciding
     traded: Traded | None = None
+    finals: Contest | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -85,6 +89,7 @@ def content_of(
     family = ancestors(individuals, best.number, FAMILY) if best else []
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     improvement = gain(search.best_fitness, search.default_fitness)
+    default, found_best = default_fitness(individuals), searched(individuals, search.best_individual)
     found = importance(genes, individuals)
     front = traded(Objectives.of_document(search.document), individuals, list(genes), search.best_individual)
     drawn = _figures(search, individuals, family, genes, metric, found)
@@ -100,7 +105,7 @@ def content_of(
         within=[*_within(search, individuals), *_inherited(best, individuals, evaluations)],
         best_genes=_best_genes(best, individuals, genes),
         leader_head=["#", metric, "gain", *genes],
-        leaders=[_leader(each, search, genes) for each in leaders],
+        leaders=[_leader(each, default, genes, found_best) for each in leaders],
         failures=_failure_rows(individuals, evaluations),
         differences=_difference_rows(evaluations),
         settings=_setting_rows(search),
@@ -110,6 +115,7 @@ def content_of(
         family=len(family),
         deciding=deciding(found),
         traded=front,
+        finals=contest(answer_in(search.answer)),
         figures=drawn if front is None else {**drawn, **front.figures},
     )
 
@@ -122,10 +128,11 @@ def _figures(
     metric: str,
     found: Importance,
 ) -> dict[str, Figure]:
-    history = sorted((each for each in individuals if each.told is not None), key=lambda each: each.told or 0)
+    told = [each for each in individuals if each.told is not None and each.role is not Role.FINAL]
+    history = sorted(told, key=lambda each: each.told or 0)
     if not any(each.fitness is not None for each in history):
         return {}
-    default, best = search.default_fitness, search.best_individual
+    default, best = default_fitness(individuals), searched(individuals, search.best_individual)
     span = fitness_range(history, default)
     made = {
         "history": fitness_history(history, default, metric, span),
@@ -148,7 +155,9 @@ def _headline(search: SearchRecord, metric: str) -> str:
         return f"So far, {verdict(search)}."
     if search.best_individual == 0:
         return f"The default configuration reached {metric} {number(search.best_fitness)}: {verdict(search)}."
-    found = f"Individual {search.best_individual} reached {metric} {number(search.best_fitness)}"
+    found = (
+        f"Individual {search.best_individual} reached {best_label(search, metric)} {number(search.best_fitness)}"
+    )
     return f"{found}: {verdict(search)}."
 
 
@@ -163,7 +172,7 @@ def _tiles(search: SearchRecord, metric: str) -> list[tuple[str, str, str]]:
     gpu = f"{duration(search.gpu_seconds)} of GPU" if search.gpu_seconds else "on the CPU"
     failed = f", {search.failed} failed" if search.failed else ""
     return [
-        (f"Best {metric}", number(search.best_fitness), who),
+        (f"Best {best_label(search, metric)}", number(search.best_fitness), who),
         (
             "Gain over the default",
             f"{improvement:+.4f}" if gained else MISSING if improvement is None else "none",
@@ -183,10 +192,10 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
     what = f"{model} on {_value(document.get('data'))}" if (model := model_label(document)) else search.objective
     lines = [
         f"{what}, {trained}" if trained else what,
-        f"{count(len({each.generation for each in individuals}), 'generation')}, "
+        f"{count(len(generations(individuals)), 'generation')}, "
         f"population {_value(settings.get('population'))}, seed {_value(settings.get('seed'))}",
     ]
-    if search.evaluated > 1:
+    if search.evaluated > 1 and contest(answer_in(search.answer)) is None:
         lines.append(
             "every figure comes from one training with one seed: a gain of the size of the noise between "
             "seeds proves nothing until it is repeated"
@@ -219,10 +228,10 @@ def _best_genes(
     return rows
 
 
-def _leader(each: IndividualRecord, search: SearchRecord, genes: Mapping[str, Gene]) -> Row:
+def _leader(each: IndividualRecord, default: float | None, genes: Mapping[str, Gene], best: int | None) -> Row:
     values = ["off" if each.params.get(name) is None else _value(each.params[name]) for name in genes]
-    cells = [str(each.number), number(each.fitness), gain_text(each.fitness, search.default_fitness), *values]
-    return Row(cells, strong=each.number == search.best_individual)
+    cells = [str(each.number), number(each.fitness), gain_text(each.fitness, default), *values]
+    return Row(cells, strong=each.number == best)
 
 
 def _failure_rows(individuals: Iterable[IndividualRecord], evaluations: Iterable[EvaluationRecord]) -> list[Row]:
