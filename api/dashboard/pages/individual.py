@@ -27,7 +27,8 @@ from evolve.exceptions import NotFound
 from evolve.formatting import MISSING, clean, duration, failure_label, gain, number
 from evolve.ledger import Ledger
 from evolve.ledger.records import EpochRecord, EvaluationRecord, IndividualRecord, SearchRecord
-from evolve.overview import ancestors
+from evolve.overview import ancestors, default_fitness
+from evolve.trial import Role
 
 SECONDS = 1.0
 _LARGEST = 2**31
@@ -148,7 +149,7 @@ class _Page:
         self._mark.classes(replace=f"ev-mark mark-{state['mark']}")
         self._show_neighbours(snapshot)
         self._show_failure(individual, trainings.attempts)
-        self._show_tiles(snapshot.record, individual, trainings.attempts)
+        self._show_tiles(snapshot, individual, trainings.attempts)
         self._show_curves(snapshot.record, trainings)
         self._show_lineage(snapshot, individual)
         self._show_arguments(trainings.attempts)
@@ -174,9 +175,12 @@ class _Page:
             banner(f"{failure_label(individual.failure)}: {newest.failure_message}")
 
     def _show_tiles(
-        self, record: SearchRecord, individual: IndividualRecord, attempts: Sequence[EvaluationRecord]
+        self, snapshot: Snapshot, individual: IndividualRecord, attempts: Sequence[EvaluationRecord]
     ) -> None:
-        difference = gain(individual.fitness, record.default_fitness)
+        record = snapshot.record
+        is_final = individual.role is Role.FINAL
+        default = record.default_fitness if is_final else default_fitness(snapshot.individuals)
+        difference = gain(individual.fitness, default)
         seconds = sum(each.seconds for each in attempts)
         gpu = sum(each.gpu_seconds for each in attempts)
         best = (
@@ -186,10 +190,10 @@ class _Page:
         )
         tiles = [
             (metric_of(record), number(individual.fitness), best),
-            ("Gain over the default", *split_gain(individual.fitness, record.default_fitness)),
+            ("Gain over the default", *split_gain(individual.fitness, default)),
             (
                 "Generation",
-                str(individual.generation),
+                "finals" if is_final else str(individual.generation),
                 f"verdict {individual.told + 1}" if individual.told is not None else "no verdict yet",
             ),
             (

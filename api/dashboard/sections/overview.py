@@ -22,9 +22,10 @@ from api.dashboard.facts import (
 )
 from api.dashboard.live import News, RunningTrial, Snapshot
 from api.dashboard.sections.base import Section
-from evolve.formatting import duration, failure_label, gain, number
+from evolve.formatting import best_label, duration, failure_label, gain, number, verdict
 from evolve.ledger.records import SearchRecord, SearchState
-from evolve.overview import generations
+from evolve.overview import default_fitness, generations, searched
+from evolve.trial import Role
 
 _NEWS = 6
 _SHARED_SECONDS = 10.0
@@ -42,6 +43,7 @@ class Overview(Section):
             self._bar = block()
         self._progress = self._bar.parent_slot.parent if self._bar.parent_slot else self._bar
         self._tiles = Tiles("The search at a glance")
+        self._answer = text("p", "", "ev-caption")
         with block(classes="ev-wide-split"):
             with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
@@ -96,7 +98,7 @@ class Overview(Section):
         tiles = [
             ("Evaluated", f"{record.evaluated:,}" + (f" / {total:,}" if total else ""), _to_go(snapshot)),
             (
-                f"Best {metric_of(record)}",
+                f"Best {best_label(record, metric_of(record))}",
                 number(record.best_fitness),
                 f"individual {record.best_individual}" if record.best_individual is not None else "none yet",
             ),
@@ -109,6 +111,10 @@ class Overview(Section):
             ),
             ("Failed trials", f"{record.failed:,}", _failure_share(record)),
         ]
+        found = f"The answer: {verdict(record)}." if record.answer else ""
+        if self._answer.text != found:
+            self._answer.text = found
+        self._answer.set_visibility(bool(found))
         self._tiles.show(tiles, good=(2,) if improvement is not None and improvement > 0 else ())
 
     async def _show_curve(self, snapshot: Snapshot) -> None:
@@ -176,15 +182,16 @@ class Overview(Section):
 def _curve(snapshot: Snapshot) -> tuple[Options, dict[str, Any]]:
     """The figure of a search; takes a while for a long one."""
     record, metric = snapshot.record, metric_of(snapshot.record)
+    individuals = [each for each in snapshot.individuals if each.role is not Role.FINAL]
     options = fitness_figure(
-        generations(snapshot.individuals),
-        snapshot.individuals,
+        generations(individuals),
+        individuals,
         population=population_of(record),
-        default=record.default_fitness,
-        best=record.best_individual,
+        default=default_fitness(individuals),
+        best=searched(snapshot.individuals, record.best_individual),
         metric=metric,
     )
-    return options, fitness_meta(snapshot.individuals, metric)
+    return options, fitness_meta(individuals, metric)
 
 
 def _to_go(snapshot: Snapshot) -> str:

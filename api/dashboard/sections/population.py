@@ -15,7 +15,8 @@ from api.dashboard.live import Snapshot
 from api.dashboard.sections.base import Section
 from evolve.formatting import MISSING, compact, failure_label, gain, number
 from evolve.ledger.records import IndividualRecord
-from evolve.trial import Json, TrialState
+from evolve.overview import default_fitness
+from evolve.trial import Json, Role, TrialState
 
 PAGE = 25
 ALL = -1
@@ -89,16 +90,17 @@ class Population(Section):
             return  # something else was chosen meanwhile
         self._page = min(self._page, max(0, (len(ordered) - 1) // PAGE))
         part = ordered[self._page * PAGE : (self._page + 1) * PAGE]
-        self._table.show([self._row(each) for each in part])
+        default = default_fitness(self._snapshot.individuals)
+        self._table.show([self._row(each, default) for each in part])
         self._table.set_visibility(bool(part))
         self._nothing.set_visibility(not part and bool(self._snapshot.individuals))
         self._unborn.set_visibility(not self._snapshot.individuals)
         self._pager.show(self._page, len(ordered))
 
-    def _row(self, individual: IndividualRecord) -> dict[str, Any]:
+    def _row(self, individual: IndividualRecord, default: float | None) -> dict[str, Any]:
         record = self._snapshot.record
         genes = genes_of(record)
-        difference = gain(individual.fitness, record.default_fitness)
+        difference = gain(individual.fitness, record.default_fitness if individual.role is Role.FINAL else default)
         best = individual.number == record.best_individual
         return row(
             individual.number,
