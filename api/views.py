@@ -15,6 +15,7 @@ from evolve.exceptions import EvolveError, NotFound
 from evolve.formatting import gain, verdict
 from evolve.front import Front
 from evolve.ledger import EvaluationRecord, IndividualRecord, Ledger, SearchRecord
+from evolve.models import model_label
 from evolve.overview import ancestors, births
 from evolve.space import SearchSpace, shipped_spaces
 from evolve.trial import Json
@@ -248,7 +249,7 @@ def _space(name: str) -> View:
     population, generations = space.search.population, space.search.generations
     return {
         "name": name,
-        "model": space.model,
+        "model": model_label(shipped(name)),
         "genes": len(space.genes),
         "population": population,
         "generations": generations,

@@ -60,7 +60,10 @@ class TestChecks:
     @pytest.mark.parametrize(
         ("sections", "message"),
         [
-            ({"model": "resnet"}, r"^traded: model: must be one of yolo12n, .* but got 'resnet'$"),
+            (
+                {"model": "yolo12n"},
+                r"^traded: model: must be left out where a gene decides it, but got 'yolo12n'; ",
+            ),
             ({"genes": {"lr0": GENES["lr0"]}}, r"model: must be one of .* but got ''$"),
             (
                 {"genes": {"model": {**GENES["model"], "choices": ["yolo12n", "yolo11n"]}}},
@@ -172,6 +175,19 @@ class TestBest:
             search_record(), individual(3, {"model": "yolo12p"}), evaluation(3), yolo_space(), stock=True
         )
         assert "stock Ultralytics has no model yolo12p" in text
+
+
+def test_a_best_yaml_begins_another_search_with_its_model(tmp_path):
+    from evolve.warmstart.documents import document_source
+
+    path = tmp_path / "best.yaml"
+    chosen = individual(3, {"model": "yolo12p", "lr0": 0.02})
+    path.write_text(best_yaml(search_record(options={"weights": "none"}), chosen, evaluation(3), yolo_space()))
+    (row,) = document_source(path, yolo_space()).rows
+    assert row.values["model"] == "yolo12p"
+    plain = yolo_space(genes={"lr0": GENES["lr0"]}, model="yolo12n")
+    (row,) = document_source(path, plain).rows
+    assert row.values["model"] == "yolo12p.yaml"
 
 
 def test_preparation_finds_the_weights_of_each_model_and_goes_on_with_them(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from evolve.fitness import DEFAULT_METRIC, Fitness
 from evolve.formatting import duration, fitness_label, gain_text, number
 from evolve.importance import Genes
 from evolve.ledger.records import Request, SearchRecord, SearchState
+from evolve.models import model_label
 from evolve.searches import is_driven
 from evolve.trial import Json, TrialFailed
 
@@ -116,7 +117,7 @@ def state_words(search: SearchRecord) -> str:
 
 def what_of(search: SearchRecord) -> str:
     """What is trained on which data."""
-    model = search.document.get("model") or search.objective
+    model = model_label(search.document) or search.objective
     data = search.options.get("data") or search.document.get("data")
     return f"{model} on {_short(str(data))}" if data else str(model)
 

@@ -30,7 +30,7 @@ class SpaceSummary(Answer):
 
     Attributes:
         name: What a submission calls it.
-        model: The model that it trains.
+        model: The model that it trains, or all that a gene may choose.
         genes: How many genes it has.
         population: Individuals of a generation.
         generations: Generations at most.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evolve.exceptions import InputError
+from evolve.models import MODEL
 from evolve.space import SearchSpace
 from evolve.space.validation import show
 from evolve.trial import Json
@@ -57,6 +58,11 @@ def _row(path: Path, place: str, entry: Json, space: SearchSpace) -> Row:
     inner = entry.get(_GENES)
     nested = isinstance(inner, dict) and _GENES not in space.genes
     values = dict(inner) if isinstance(inner, dict) and nested else dict(entry)
+    model = values.get(MODEL)
+    if MODEL in space.genes and isinstance(model, str):
+        values[MODEL] = model.removesuffix(".pt").removesuffix(
+            ".yaml"
+        )  # a `best.yaml` says with it what to start from
     fitness: Json = None
     if nested:
         fitness = entry.get(FITNESS)

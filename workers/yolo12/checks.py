@@ -58,7 +58,9 @@ def _problems(space: SearchSpace) -> Iterator[str]:
 def _model_problems(space: SearchSpace) -> Iterator[str]:
     """The model, or the gene that decides it; such a gene needs first weights for each of its choices."""
     gene = space.genes.get(MODEL)
-    if (gene is None or gene.when or space.model) and space.model not in MODELS:
+    if gene is not None and not gene.when and space.model:
+        yield f"model: must be left out where a gene decides it, but got {space.model!r}; remove it, or the gene"
+    elif (gene is None or gene.when) and space.model not in MODELS:
         yield f"model: must be one of {', '.join(MODELS)}, but got {space.model!r}"
     if gene is None:
         return

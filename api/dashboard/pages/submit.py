@@ -25,6 +25,7 @@ from api.schemas.submissions import Budget, Submission
 from api.service import Checked
 from evolve.exceptions import EvolveError, InputError
 from evolve.formatting import MISSING, compact, fitness_label
+from evolve.models import model_label
 from evolve.space import shipped_spaces
 from evolve.space.genes import CategoricalGene, FloatGene, Gene, IntGene
 from evolve.space.validation import first_problem
@@ -166,7 +167,7 @@ class _Form:
                     f"{space.search.generations} generations of {space.search.population}",
                 ),
                 ("Maximises", fitness_label(space.fitness.weights), f"{worded(epochs)} epochs each"),
-                ("Model", space.model or MISSING, f"weights {space.weights}"),
+                ("Model", model_label(space.document()) or MISSING, f"weights {space.weights}"),
                 ("Genes", str(len(space.genes)), f"{len(space.constraints)} constraints"),
             ]
         )
