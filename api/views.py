@@ -64,6 +64,7 @@ def search_detail(record: SearchRecord) -> View:
         "data_hash": record.data_hash,
         "notes": record.options.get("notes") or [],
         "environment": record.environment,
+        "answer": record.answer,
     }
 
 
@@ -159,7 +160,7 @@ def best(ledger: Ledger, ref: str) -> View:
         "generation": individual.generation,
         "fitness": individual.fitness,
         "default_fitness": record.default_fitness,
-        "gain": gain(individual.fitness, record.default_fitness),
+        "gain": gain(record.best_fitness, record.default_fitness),
         "verdict": verdict(record),
         "arguments": arguments,
         "foreign": foreign,

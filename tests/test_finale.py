@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from api import views
+from api.schemas.answers import SearchDetail
+from api.webhooks.messages import WebhookKind, message_of
 from evolve.answer import answer_of
 from evolve.best import best_of, best_yaml
+from evolve.client import records
+from evolve.client.reading import read
+from evolve.client.watching import search_record
 from evolve.dispatch import Completed, Started, Stopped, TrialEvent
 from evolve.finals import final_seeds, finalists
 from evolve.formatting import gain_text
@@ -26,6 +33,7 @@ from evolve.search.base import Outcome, Proposal
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
 from evolve.tables import search_view
+from evolve.tracking.names import search_tags
 from evolve.trial import FailureKind, Role, TrialFailed, TrialResult, TrialSpec, TrialState, TrialStream
 from evolve.verdict import Answer, name_of, sentence
 from search_helpers import create, fingerprint, make_runner, run
@@ -123,6 +131,29 @@ def test_who_looks_at_the_search_sees_its_finals(ledger: Ledger, tmp_path: Path)
     yaml = best_yaml(record, best, evaluation, space_of(search))
     assert f"# Result: {sentence(answer)}\n" in yaml
     assert f"# Mean fitness of this configuration over its seeds: {answer.best.mean:.5f}\n" in yaml
+
+
+def test_the_answer_goes_out_by_rest_webhook_and_mlflow(ledger: Ledger, tmp_path: Path) -> None:
+    search = searched(ledger, tmp_path)
+    run(ledger, search)
+    record = ledger.search(search.id)
+    answer = Answer.read(record.answer or {})
+    shown = SearchDetail.model_validate(views.search_detail(record)).model_dump(mode="json")
+    received = read(records.SearchDetail, json.loads(json.dumps(shown)))
+    assert received.answer == record.answer
+    assert search_record(received).answer == record.answer
+    (final,) = ledger.individuals(search.id, numbers=[record.best_individual or 0])
+    told = read(records.Individual, json.loads(json.dumps(views.individual_summary(final))))
+    assert (told.role, told.original, told.seed) == ("final", answer.winner, final.seed)
+    best = views.best(ledger, search.id)
+    assert best["gain"] == pytest.approx(answer.best.gain and answer.best.gain.value)
+    assert best["verdict"] == sentence(answer)
+    ended = ledger.events(search.id, limit=1000)[-1]
+    assert message_of(ended, WebhookKind.SEARCH_FINISHED, record).data["answer"] == sentence(answer)
+    tags = search_tags(record, final)
+    assert tags["evolve.answer"] == sentence(answer)
+    assert tags["evolve.winner"] == str(answer.winner)
+    assert float(tags["evolve.gain"]) == pytest.approx(best["gain"])
 
 
 def test_finals_are_no_generation_and_no_news_of_a_best(ledger: Ledger, tmp_path: Path) -> None:

@@ -65,9 +65,9 @@ class SearchSummary(Answer):
         failed: Trials that failed.
         gpu_seconds: GPU time of all trials.
         trial_seconds: Time of all trials.
-        best_individual: Number of the fittest.
-        best_fitness: Its fitness.
-        default_fitness: Fitness of the default configuration.
+        best_individual: Number of the fittest; after finals, the best training of their winner.
+        best_fitness: Its fitness; after finals, the mean over the seeds of its configuration.
+        default_fitness: Fitness of the default configuration, the mean where it was trained several times.
     """
 
     id: str
@@ -104,6 +104,10 @@ class SearchDetail(SearchSummary):
         data_hash: Content of the data set; empty until it is known.
         notes: What a person should know of how it began.
         environment: The machine that it was submitted on.
+        answer: What it came to, once it is completed: `text` in words; `source` (finals, repeats or search),
+            `winner`, `within_noise`, `noise` of a seed; and of each of the `contenders` its trainings on the
+            `validation` and the `test` split (`mean`, `sd`, `n`), and its `gain` and `test_gain` over the default
+            (`value`, `margin`).
     """
 
     individuals: int | None
@@ -112,6 +116,7 @@ class SearchDetail(SearchSummary):
     data_hash: str
     notes: list[str]
     environment: dict[str, Any]
+    answer: dict[str, Any] | None
 
 
 class GenerationSummary(Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.schemas.basics import Answer
-from evolve.trial import FailureKind, TrialState
+from evolve.trial import FailureKind, Role, TrialState
 
 
 class IndividualSummary(Answer):
@@ -24,6 +24,9 @@ class IndividualSummary(Answer):
         attempts: How often it was tried.
         reused_from: Whose verdict holds for it too, as it was the same training.
         inherited_from: Whose weights it starts from.
+        role: What it is there for: the search itself, or to repeat, continue or finally judge what that found.
+        original: Whose genes it has, for every role but `search`.
+        seed: Seed of its training; null for that of the search.
     """
 
     number: int
@@ -38,6 +41,9 @@ class IndividualSummary(Answer):
     attempts: int
     reused_from: int | None
     inherited_from: int | None
+    role: Role
+    original: int | None
+    seed: int | None
 
 
 class Ancestor(Answer):

@@ -100,6 +100,7 @@ def message_of(event: EventRecord, kind: WebhookKind, search: SearchRecord) -> M
     else:
         names = ("best_individual", "best_fitness", "default_fitness", "evaluated", "failed", "gpu_seconds")
         data |= {name: getattr(search, name) for name in names}
+        data["answer"] = None if search.answer is None else search.answer.get("text")
     about: dict[str, Json] = {"id": search.id, "name": search.name}
     return Message(f"{event.search_id}-{event.sequence}", kind, about, data, event.at)
 

@@ -59,6 +59,7 @@ class SearchDetail(Search):
     data_hash: str
     notes: tuple[str, ...]
     environment: Mapping[str, Json]
+    answer: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class Individual:
     attempts: int
     reused_from: int | None
     inherited_from: int | None
+    role: str = field(default="search", kw_only=True)
+    original: int | None = field(default=None, kw_only=True)
+    seed: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

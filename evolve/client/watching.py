@@ -134,6 +134,7 @@ def search_record(search: Search) -> SearchRecord:
         priority=search.priority,
         allotment=search.allotment,
         submitted_by=search.submitted_by,
+        answer=whole.answer if whole else None,
     )
 
 

@@ -16,7 +16,7 @@ from evolve.tracking import names
 from evolve.tracking.individuals import IndividualMirror
 from evolve.tracking.names import SEARCH, SEARCH_STATUS, Key, Point
 from evolve.tracking.runs import SearchRuns
-from evolve.trial import TrialState
+from evolve.trial import Role, TrialState
 from evolve.yaml_io import dump_yaml
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class SearchMirror:
             if individual.told is None or individual.told < self._told:
                 continue
             best = self._best_before(individual.told)
-            if individual.fitness is not None:
+            if individual.fitness is not None and individual.role is not Role.FINAL:
                 points.append(Point("fitness", individual.fitness, event.at, individual.told))
-                if individual.state is TrialState.COMPLETED:
+                if _contends(individual):
                     best = max(best, individual.fitness)
             if math.isfinite(best):
                 points.append(Point("best_fitness", best, event.at, individual.told))
@@ -96,7 +96,7 @@ class SearchMirror:
         """Best fitness among the first `told` verdicts, minus infinity if there is none."""
         if self._best is None:
             earlier = self._ledger.history(self._id)[:told]
-            completed = (one.fitness for one in earlier if one.state is TrialState.COMPLETED)
+            completed = (one.fitness for one in earlier if _contends(one))
             self._best = max((fitness for fitness in completed if fitness is not None), default=-math.inf)
         return self._best
 
@@ -149,3 +149,8 @@ class SearchMirror:
         if not numbers:
             return {}
         return {one.number: one for one in self._ledger.individuals(self._id, numbers=numbers)}
+
+
+def _contends(individual: IndividualRecord) -> bool:
+    """Whether it may be the best so far, as the ledger has it."""
+    return individual.state is TrialState.COMPLETED and individual.role not in (Role.REPEAT, Role.FINAL)

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord, SearchState
 from evolve.trial import Json, TrialState
+from evolve.verdict import Answer, answer_in, sentence
 
 MAX_NAME = 250
 _FORBIDDEN = re.compile(r"[^/\w.\- :]")
@@ -114,7 +115,23 @@ def search_tags(search: SearchRecord, best: IndividualRecord | None) -> dict[str
         "evolve.best_fitness": text(search.best_fitness),
         "evolve.best_individual": text(search.best_individual),
     }
+    tags |= _answer_tags(answer_in(search.answer))
     return tags if best is None else {**tags, "evolve.best_params": text(dict(best.params))}
+
+
+def _answer_tags(answer: Answer | None) -> dict[str, str]:
+    """What a search came to; numbers one by one, so that searches can be filtered by them."""
+    if answer is None:
+        return {}
+    best = answer.best
+    figures: dict[str, float | None] = {"winner": answer.winner, "noise": answer.noise}
+    for name, gain in (("gain", best.gain), ("test_gain", best.test_gain)):
+        if gain is not None:
+            figures |= {name: gain.value, f"{name}_margin": gain.margin, f"{name}_within_noise": gain.within_noise}
+    if best.test is not None:
+        figures["test_fitness"] = best.test.mean
+    tags = {f"evolve.{name}": text(value) for name, value in figures.items() if value is not None}
+    return {"evolve.answer": sentence(answer), "evolve.answer_source": answer.source, **tags}
 
 
 def search_totals(search: SearchRecord) -> dict[str, float]:
@@ -134,6 +151,8 @@ def lineage_tags(individual: IndividualRecord) -> dict[str, str]:
         "evolve.generation": str(individual.generation),
         "evolve.parents": ", ".join(map(str, individual.parents)),
         "evolve.operators": ", ".join(individual.operators),
+        "evolve.role": individual.role.value,
+        **({} if individual.original is None else {"evolve.original": str(individual.original)}),
         **{safe_name(f"evolve.origin.{gene}"): origin for gene, origin in individual.origins.items()},
     }
 
