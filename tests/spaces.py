@@ -25,7 +25,7 @@ def document(*, genes: dict[str, Any] | None = None, **sections: Any) -> dict[st
             "extra": {"type": "float", "low": 0, "high": 1, "default": 0.5, "when": {"kind": ["b", "c"]}},
         },
         # a model that screens costs a tenth of a second a trial; tests of it ask for it
-        "search": {"population": 8, "generations": 5, "seed": 3, "screening": 1},
+        "search": {"population": 8, "generations": 5, "seed": 3, "screening": 1, "rungs": None},
     }
     for key, value in sections.items():
         base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value

@@ -11,6 +11,7 @@ Put this file beside the benchmark's `bench.py`, or its folder on `PYTHONPATH`:
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from evolve.search.base import Decision, Outcome, Proposal
 from evolve.search.genetic import GeneticSearch
 from evolve.space import SearchSpace
-from evolve.trial import Json, Role
+from evolve.trial import Json
 
 
 class Evolve:
@@ -43,37 +44,38 @@ class Evolve:
         searched = SearchSpace.from_document(document, "benchmark")
         self._search = GeneticSearch(searched)
         self._stops = [*map(int, searched.rung_levels()), full]
-        self._proposal: Proposal | None = None
+        self._going: deque[int] = deque()  # individuals that may go on at once
+        self._proposals: dict[int, Proposal] = {}  # by the individual that is in training
         self._first: dict[int, int] = {}
-        self._seen: dict[int, dict[float, float]] = {}
+        self._seen: dict[int, dict[int, float]] = {}
 
     def ask(self) -> tuple[int, Mapping[str, Json], int]:
-        """Which individual to train next, its configuration, and how far."""
-        if self._proposal is None:
-            self._proposal = proposal = self._search.ask(1)[0]
-            original = proposal.original
-            first = self._first[original] if original is not None else proposal.number
-            self._first[proposal.number] = first
-            self._seen.setdefault(first, {})
-        proposal = self._proposal
-        key = self._first[proposal.number]
+        """Which individual to train next, its configuration, and how far; any number may be in training."""
+        if not self._going:
+            self._begin(self._search.ask(1)[0])
+        key = self._going.popleft()
+        proposal = self._proposals[key]
         length = next(stop for stop in self._stops if stop not in self._seen[key])
         return key, {self._names[name]: value for name, value in proposal.params.items()}, length
 
-    def tell(self, key: int, config: Mapping[str, Json], length: int, score: float) -> None:
-        """What came of it."""
-        assert self._proposal is not None
-        proposal, seen = self._proposal, self._seen[key]
-        seen[length] = max(score, *seen.values()) if seen else score
-        if length == self._full:
-            rungs = {float(stop): value for stop, value in seen.items() if stop != self._full}
-            self._settle(Outcome(proposal, score, rungs=rungs))
-        elif self._search.report(proposal.number, length, score) is Decision.STOP:
-            self._settle(Outcome(proposal, None, rungs={float(stop): value for stop, value in seen.items()}))
+    def _begin(self, proposal: Proposal) -> None:
+        key = proposal.number if proposal.original is None else self._first[proposal.original]
+        self._first[proposal.number] = key
+        self._proposals[key] = proposal
+        self._seen.setdefault(key, {})
+        self._going.append(key)
 
-    def _settle(self, outcome: Outcome) -> None:
-        self._search.tell(outcome)
-        self._proposal = None
+    def tell(self, key: int, config: Mapping[str, Json], length: int, score: float, seconds: float = 0.0) -> None:
+        """What came of it; `seconds` if they are to count."""
+        proposal, seen = self._proposals[key], self._seen[key]
+        seen[length] = max(score, *seen.values()) if seen else score
+        rungs = {float(stop): value for stop, value in seen.items() if stop != self._full}
+        if length == self._full:
+            self._search.tell(Outcome(proposal, score, rungs=rungs, seconds=seconds))
+        elif self._search.report(proposal.number, length, score) is Decision.STOP:
+            self._search.tell(Outcome(proposal, None, rungs=rungs, seconds=seconds))
+        else:
+            self._going.append(key)
 
 
 def plain(name: str) -> str:
@@ -94,13 +96,11 @@ def gene(parameter: Any) -> Json:
     return {"type": parameter.kind, **bounds, "default": kind(default), **conditions}
 
 
-def _rungs(levels: int = 2) -> Json:
-    return {"over": "epochs", "levels": levels, "factor": 3}
-
-
 OPTS = {
     "evolve": Evolve,
-    "evolve_rungs": partial(Evolve, rungs=_rungs()),
-    "evolve_unscreened": partial(Evolve, screening=1),
+    "evolve_rungs": partial(Evolve, rungs={"over": "epochs", "levels": 2, "factor": 3}),
+    "evolve_full": partial(Evolve, rungs=None),
+    "evolve_unscreened": partial(Evolve, screening=1, rungs=None),
 }
-"""`evolve` is what `evolve run` does by default."""
+"""`evolve` is what `evolve run` does by default, which is with rungs; `evolve_full` trains all to their end, and
+`evolve_unscreened` is the plain genetic algorithm."""

@@ -24,6 +24,7 @@ PLACEHOLDER = 0.5
 CHOICE_DISTANCE = 0.7
 """What a model sees in the column of the choice that was taken, with 0 in those of all others."""
 _BINARY = 2
+_SAME = 1e-9
 
 
 class Geometry:
@@ -69,7 +70,7 @@ class Geometry:
         active = np.ones(snapped.shape, dtype=bool)
         for dimension, parents in self._conditions:
             for parent, coordinates in parents:
-                fits = np.isclose(snapped[:, parent, None], coordinates, rtol=0, atol=1e-9).any(axis=1)
+                fits = (np.abs(snapped[:, parent, None] - coordinates) < _SAME).any(axis=1)
                 active[:, dimension] &= active[:, parent] & fits
         return active
 

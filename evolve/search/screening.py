@@ -24,8 +24,10 @@ from evolve.space import SearchSpace
 
 FEWEST = 3
 """Individuals that must be known before a model is asked."""
-STARTERS = 5
-"""Individuals that fill the space evenly, the default among them, before a model takes over."""
+STARTERS, STARTERS_ON_RUNGS = 5, 9
+"""Individuals that fill the space evenly, the default among them, before a model takes over.
+
+With rungs most of them cost little."""
 _PAIR = 2
 
 _GENERATIONS = 6
@@ -68,6 +70,7 @@ class Screening:
         self._codec = codec
         self._constrained = bool(space.constraints)
         self._count = space.search.screening
+        self._starters = STARTERS_ON_RUNGS if space.rung_levels() else STARTERS
         self._geometry = Geometry(space, codec)
         self._variation = Variation(build_toolbox(space.search), space.search, self._geometry)
         self.archive = Archive(self._geometry, space.full_training())
@@ -89,7 +92,7 @@ class Screening:
         known = len(set(self.archive.numbers))
         if len(self._scores) >= FEWEST:
             return known > 0
-        return known >= FEWEST and number >= STARTERS
+        return known >= FEWEST and number >= self._starters
 
     def learn(self, outcome: Outcome, number: int) -> None:
         """Take in a verdict on the individual that first entered under `number`."""

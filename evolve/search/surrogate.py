@@ -89,6 +89,7 @@ class Surrogate:
         self._thetas: list[Array] = []
         self._models: list[_Regressor] = []
         self._references: list[float] = []
+        self._noises: list[float] = []
 
     def learn(self, seen: Array, scores: Array) -> None:
         """Find hyperparameters; `condition` is to follow.
@@ -120,6 +121,7 @@ class Surrogate:
             candidates: What was trained in full, of which the best expected one is to be beaten.
         """
         self._models, self._references = [], []
+        self._noises = [math.exp(theta[-1]) for theta in self._thetas]
         for theta in self._thetas:
             model = _Regressor(self._kernel(theta)).fit(seen, scores)
             if len(pending):
@@ -145,8 +147,8 @@ class Surrogate:
             Shape (n,).
         """
         votes = [
-            _log_expected_improvement(*_noiseless(model, genomes), reference)
-            for model, reference in zip(self._models, self._references, strict=True)
+            _log_expected_improvement(*_noiseless(model, noise, genomes), reference)
+            for model, noise, reference in zip(self._models, self._noises, self._references, strict=True)
         ]
         return np.asarray(logsumexp(votes, axis=0))
 
@@ -155,10 +157,9 @@ class Surrogate:
         return np.asarray(np.mean([model.predict(genomes) for model in self._models], axis=0))
 
 
-def _noiseless(model: _Regressor, genomes: Array) -> tuple[Array, Array]:
+def _noiseless(model: _Regressor, noise: float, genomes: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of what a genome is worth, without the noise of a training."""
     mean, deviation = model.predict(genomes, return_std=True)
-    noise = math.exp(model.kernel_.theta[-1])
     return mean, np.sqrt(np.maximum(deviation**2 - noise, _SMALLEST))
 
 

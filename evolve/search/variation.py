@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from deap import base, tools
+from deap import base
 from numpy.typing import NDArray
 
 from evolve.search.chance import drawing_from
 from evolve.search.geometry import Array, Geometry
-from evolve.search.operators import Individual
 from evolve.space import SearchSettings
 
 Places: TypeAlias = NDArray[np.int64]
@@ -98,14 +97,13 @@ class Variation:
             count: How many children.
             generator: All chance comes from here.
         """
-        ranked = [Individual(genome, place, -place) for place, genome in enumerate(parents.genomes.tolist())]
-        usable = [name for name in SHARES if name != "differential" or len(ranked) >= _FOR_DIFFERENCES]
+        usable = [name for name in SHARES if name != "differential" or len(parents) >= _FOR_DIFFERENCES]
         drawn = np.array(generator.choices(usable, [SHARES[name] for name in usable], k=count))
+        rng = np.random.default_rng(generator.getrandbits(63))
+        firsts = rng.integers(0, len(parents), (_TOURNAMENT, count)).min(axis=0)  # a tournament: they are ranked
+        seconds = rng.integers(0, len(parents), count)
+        children = np.empty((count, parents.genomes.shape[1]))
         with drawing_from(generator):
-            firsts = np.array([each.number for each in tools.selTournament(ranked, count, _TOURNAMENT)])
-            seconds = np.array([each.number for each in tools.selRandom(ranked, count)])
-            children = np.empty((count, parents.genomes.shape[1]))
-            rng = np.random.default_rng(generator.getrandbits(63))
             for name in usable:
                 rows = np.flatnonzero(drawn == name)
                 operate = getattr(self, f"_{name}")

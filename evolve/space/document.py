@@ -34,6 +34,8 @@ FULL: Mapping[str, float] = {"epochs": 0, "imgsz": 640, "fraction": 1.0}
 """What a whole training has, unless `train` says otherwise; its epochs have no default."""
 STEPS: Mapping[str, float] = {"epochs": 1, "imgsz": 32, "fraction": 0.01}
 """What a rung is a multiple of."""
+LEAST: Mapping[str, float] = {"epochs": 2, "imgsz": 32, "fraction": 0.01}
+"""The lowest rung that can tell anything."""
 _FEWEST_OBJECTIVES = 2
 _SEARCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -168,21 +170,23 @@ class SearchSpace(Part):
     def full_training(self) -> float:
         """What a whole training has, in the units of the rungs; 1 where there are none."""
         rungs = self.search.rungs
-        return 1.0 if rungs is None else float(self.train.get(rungs.over, FULL[rungs.over]))
+        full: Any = 1.0 if rungs is None else self.train.get(rungs.over, FULL[rungs.over])
+        return float(full) if self.rung_levels() else 1.0
 
     def rung_levels(self) -> tuple[float, ...]:
         """What a trial has had at each rung, ascending and below a whole training; in epochs, pixels or a share.
 
-        Empty where the search has no rungs, or a training is too short for them.
+        Empty where a training is too short for rungs, or the search has none.
         """
         rungs = self.search.rungs
-        if rungs is None:
+        if rungs is None or self.objectives or self.search.algorithm != "genetic" or rungs.over in self.genes:
             return ()
-        full = self.full_training()
-        step = STEPS[rungs.over]
-        levels = (full / rungs.factor**power for power in range(rungs.levels, 0, -1))
-        rounded = {max(step, round(level / step) * step) for level in levels}
-        return tuple(sorted(round(level, 6) for level in rounded if level < full))
+        full = self.train.get(rungs.over, FULL[rungs.over])
+        if isinstance(full, bool) or not isinstance(full, int | float):
+            return ()
+        step, least = STEPS[rungs.over], LEAST[rungs.over]
+        levels = (round(full / rungs.factor**power / step) * step for power in range(rungs.levels, 0, -1))
+        return tuple(sorted({round(level, 6) for level in levels if least <= level < full}))
 
     @cached_property
     def _settings(self) -> dict[str, Json]:
@@ -231,17 +235,15 @@ class SearchSpace(Part):
     @model_validator(mode="after")
     def _check_rungs(self) -> SearchSpace:
         rungs = self.search.rungs
-        if rungs is None:
+        if rungs is None or rungs.over == "epochs":
             return self
         if rungs.over in self.genes:
             raise ValueError(f"search.rungs: over must be no gene, but got {rungs.over!r}; make it a plain setting")
-        full = self.train.get(rungs.over, FULL[rungs.over] or None)
+        full = self.train.get(rungs.over, FULL[rungs.over])
         if isinstance(full, bool) or not isinstance(full, int | float) or full <= 0:
             raise ValueError(
                 f"search.rungs: train.{rungs.over} must say what a whole training has, but got {show(full)}"
             )
-        if self.objectives:
-            raise ValueError("search.rungs: must be left out where there are objectives; a rung judges one fitness")
         return self
 
     @model_validator(mode="after")

@@ -63,7 +63,8 @@ class SearchSettings(Part):
         screening: Offspring that are bred for every individual that is trained: a model that learns from the
             trainings so far chooses among them. 1 trains whatever is bred.
         objective: `fitness`, or `efficiency` for the most expected gain for each second of training.
-        rungs: Where trials are stopped that promise little; None trains all to their end.
+        rungs: Where trials are stopped that promise little; None trains all to their end. There are none for other
+            algorithms, for several objectives, and where a training is too short for them.
         repeats: Which trainings are repeated with other seeds.
         population: Individuals of a generation.
         generations: Generations, the first one included.
@@ -93,7 +94,7 @@ class SearchSettings(Part):
     algorithm: Literal["genetic", "tpe", "gp", "cmaes", "random"] = "genetic"
     screening: int = Field(default=250, ge=1, le=10_000)
     objective: Literal["fitness", "efficiency"] = "fitness"
-    rungs: RungSettings | None = None
+    rungs: RungSettings | None = Field(default_factory=RungSettings)
     repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     population: int = Field(default=8, ge=2, le=10_000)
     generations: int = Field(default=30, ge=1, le=100_000)
@@ -132,7 +133,6 @@ class SearchSettings(Part):
         if self.algorithm == "genetic":
             return self
         for name, used in (
-            ("rungs", self.rungs is not None),
             ("objective", self.objective != "fitness"),
             ("repeats", self.repeats != RepeatSettings()),
         ):
