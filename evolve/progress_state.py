@@ -93,6 +93,8 @@ class ProgressState:
                 self._join(search, unseen)
             self._sequence = unseen[-1].sequence
         self.search = search
+        if search.default_fitness is not None:  # the mean over its repeats, which no single event tells
+            self.default = search.default_fitness
         return unseen
 
     def _join(self, search: SearchRecord, events: Sequence[EventRecord]) -> None:
@@ -202,7 +204,7 @@ class ProgressState:
         failure: Json = event.data.get("failure")
         if failure is not None:
             self.failures[str(failure)] += 1
-        if event.individual == 0:
+        if event.individual == 0 and self.default is None:
             self.default = cast("float | None", event.data.get("fitness"))
 
     def _new_best(self, event: EventRecord) -> None:

@@ -84,7 +84,7 @@ class _SplitJudge:
         return [item for item in self.items if item.record.facts.is_usable]
 
     def _refuse(self, rule: str, found: str, advice: str, place: str | None = None) -> None:
-        """An error of the whole split; of the test split only a warning, as no search reads it."""
+        """An error of the whole split; of the test split only a warning, as nothing is chosen by it."""
         add = self.problems.warn if self.split == "test" else self.problems.error
         add(place or self.document.splits[self.split][0], rule, found, advice)
 

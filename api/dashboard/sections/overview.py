@@ -92,11 +92,13 @@ class Overview(Section):
     def _show_tiles(self, snapshot: Snapshot) -> None:
         record, total = snapshot.record, total_of(snapshot.record)
         improvement = gain(record.best_fitness, record.default_fitness)
+        finals = _finals(snapshot)
+        done = record.evaluated - finals[0]
         running = sum(trial.started_at is not None for trial in snapshot.running)
         allotted = f"{record.allotment} granted" if record.allotment is not None else state_words(record)
         spent = record.gpu_seconds / HOUR
         tiles = [
-            ("Evaluated", f"{record.evaluated:,}" + (f" / {total:,}" if total else ""), _to_go(snapshot)),
+            ("Evaluated", f"{done:,}" + (f" / {total:,}" if total else ""), _to_go(snapshot, finals)),
             (
                 f"Best {best_label(record, metric_of(record))}",
                 number(record.best_fitness),
@@ -194,13 +196,21 @@ def _curve(snapshot: Snapshot) -> tuple[Options, dict[str, Any]]:
     return options, fitness_meta(individuals, metric)
 
 
-def _to_go(snapshot: Snapshot) -> str:
+def _to_go(snapshot: Snapshot, finals: tuple[int, int]) -> str:
     record = snapshot.record
+    if finals[1] and not record.state.is_over:
+        return f"finals {finals[0]}/{finals[1]}"
     if snapshot.eta is not None:
         return f"about {duration(snapshot.eta)} to go"
     if record.finished_at and record.started_at and record.state.is_over:
         return f"took {duration(record.finished_at - record.started_at)}"
     return state_words(record)
+
+
+def _finals(snapshot: Snapshot) -> tuple[int, int]:
+    """How many finals have a verdict, and how many there are."""
+    finals = [each for each in snapshot.individuals if each.role is Role.FINAL]
+    return sum(each.told is not None for each in finals), len(finals)
 
 
 def _budget(record: SearchRecord) -> str:
