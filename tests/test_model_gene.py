@@ -275,6 +275,22 @@ class TestMeasuring:
         assert all(found["yolo12p"][name] < found["yolo12n"][name] for name in MEASURED)
         assert measure(model, (MAP,), imgsz=160, half=False, check=lambda: None) == {}
 
+    def test_what_others_take_of_a_core_counts_little(self, monkeypatch):
+        import time
+
+        import torch
+
+        from workers.yolo12 import measuring
+
+        class Interrupted(torch.nn.Conv2d):
+            def forward(self, picture):
+                time.sleep(0.02)  # as a process that gets no core
+                return super().forward(picture)
+
+        monkeypatch.setattr(measuring, "FEWEST", 3)
+        monkeypatch.setattr(measuring, "MOST", 3)
+        assert measuring.latency(Interrupted(3, 3, 3), 32, lambda: None) < 15
+
     def test_leaving_is_possible_between_pictures(self):
         import torch
 

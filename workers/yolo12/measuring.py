@@ -78,10 +78,12 @@ def _burst(model: nn.Module, picture: torch.Tensor, seconds: float, check: Calla
 
 def _milliseconds(model: nn.Module, picture: torch.Tensor) -> float:
     _wait_for(picture.device)
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     model(picture)
     _wait_for(picture.device)
-    return 1000 * (time.perf_counter() - begun)
+    taken, worked = time.perf_counter() - begun, time.process_time() - worked
+    # Where others take a core away meanwhile, this process's own work is nearer to what a picture takes.
+    return 1000 * (min(taken, worked) if picture.device.type == "cpu" else taken)
 
 
 def _wait_for(device: torch.device) -> None:
