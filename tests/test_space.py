@@ -331,7 +331,8 @@ class TestLoading:
 
     def test_unknown_space(self):
         with pytest.raises(
-            SpaceError, match=r"^nope: there is no such file .* shipped are demo, reference, yolo12_tradeoff, yolo12l"
+            SpaceError,
+            match=r"^nope: there is no such file .* shipped are demo, reference, yolo12_tradeoff, yolo12l",
         ):
             load_space("nope")
         with pytest.raises(SpaceError):
