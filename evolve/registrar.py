@@ -294,6 +294,6 @@ class Registrar:
         if proposal.role is Role.FINAL:  # the rules of the search and its generations were done before
             return None
         self.totals.trained += 0.0 if reused else share
-        self.totals.count(outcome.fitness)
+        self.totals.count(None if proposal.role is Role.REPEAT else outcome.fitness)  # luck reaches no target
         member = Member(proposal.number, proposal.genome, outcome.fitness, reused, outcome.is_partial)
         return self._generations.enter(proposal.generation, member)

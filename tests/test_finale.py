@@ -189,6 +189,43 @@ def test_without_finals_the_answer_says_what_it_rests_on(ledger: Ledger, tmp_pat
     assert (record.best_individual, record.best_fitness) == (best.number, best.fitness)
 
 
+def test_repeats_measure_the_noise_and_never_are_the_best(ledger: Ledger, tmp_path: Path) -> None:
+    repeats = {"default": 3, "elites": 2}
+    search = searched(
+        ledger, tmp_path, finals=None, search={"generations": 6, "repeats": repeats}, train={"optimum": {"x": 0.2}}
+    )
+    run(ledger, search)
+    record, individuals = ledger.search(search.id), ledger.individuals(search.id)
+    repeated = [each for each in individuals if each.role is Role.REPEAT]
+    defaults = [individuals[0], *(each for each in repeated if each.original == 0)]
+    assert len(defaults) == 4
+    assert record.default_fitness == pytest.approx(sum(each.fitness or 0 for each in defaults) / 4)
+    answer = Answer.read(record.answer or {})
+    assert answer.source == "repeats"
+    assert answer.noise
+    own = [each for each in individuals if each.role is Role.SEARCH]
+    best = max(own, key=lambda each: (each.fitness or 0, -each.number))
+    assert {each.original for each in answer.contenders} == {0, best.number}
+    bests = {
+        event.individual for event in ledger.events(search.id, limit=10_000) if event.kind is EventKind.NEW_BEST
+    }
+    assert not bests & {each.number for each in repeated}
+
+
+def test_a_lucky_repeat_reaches_no_target(ledger: Ledger, tmp_path: Path) -> None:
+    class Lucky:
+        def run(self, spec: TrialSpec) -> TrialStream:
+            yield from ()
+            return TrialResult({METRIC: 0.5 if spec.seed == 3 else 0.9}, epochs=1)
+
+    search = searched(
+        ledger, tmp_path, finals=None, search={"repeats": {"default": 2, "elites": 0}}, stop={"target": 0.8}
+    )
+    assert run(ledger, search, Lucky()).reason == "2 generations are complete"
+    found = [event.data["fitness"] for event in ledger.events(search.id) if event.kind is EventKind.NEW_BEST]
+    assert found == [0.5]
+
+
 def test_finals_fall_under_no_limit_but_end_with_a_cancellation(ledger: Ledger, tmp_path: Path) -> None:
     search = searched(ledger, tmp_path, stop={"evaluations": 5})
     assert run(ledger, search).reason == "5 evaluations are done (stop.evaluations)"
