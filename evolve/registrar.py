@@ -13,6 +13,7 @@ from evolve.continuing import Continuations
 from evolve.dispatch import Completed, Failed, Reported, Started, Stopped, TrialEvent
 from evolve.inheritance import Inheritance
 from evolve.ledger import IndividualRecord, Ledger, SearchRecord, Transaction
+from evolve.objectives import Objectives
 from evolve.policy import FailurePolicy
 from evolve.retention import WeightShelf
 from evolve.roster import Roster, Running, is_reusable, state_of
@@ -44,6 +45,7 @@ class Registrar:
         self.rungs = RungBook(space, ledger, template.search_id)
         self.fatal: str | None = None
         self._fitness = space.fitness
+        self._objectives = Objectives(space.objectives)
         self._search_id = template.search_id
         self._template = template
         self._ledger = ledger
@@ -175,14 +177,12 @@ class Registrar:
     def abandon(self, tx: Transaction, trial_id: str, *, resumable: bool) -> None:
         """Write down that a trial ends because its search does."""
         running = self.roster.end(trial_id)
-        if resumable:
-            tx.interrupted(running.proposal.number, running.attempt, gpus=self._gpus_per_trial)
-        else:
-            tx.stopped(running.proposal.number, running.attempt, gpus=self._gpus_per_trial)
+        end = tx.interrupted if resumable else tx.stopped
+        end(running.proposal.number, running.attempt, gpus=self._gpus_per_trial)
 
     def _complete(self, tx: Transaction, trial_id: str, result: TrialResult) -> list[Outcome]:
         try:
-            fitness = self._fitness.of(result.metrics)
+            fitness, objectives = self._fitness.of(result.metrics), self._objectives.of(result.metrics)
         except TrialFailed as error:
             return self._fail(tx, trial_id, error.failure)
         running = self.roster.end(trial_id)
@@ -197,6 +197,7 @@ class Registrar:
             proposal,
             fitness if is_whole else None,
             rungs=self.rungs.values(proposal, fitness),
+            objectives=objectives,
             seconds=self._seconds(proposal.number, running.attempt, result.seconds),
         )
         return self._settle(tx, outcome, result.metrics if is_whole else {})
