@@ -17,12 +17,12 @@ from evolve.trial import EpochReport, Objective, Role, TrialResult, TrialSpec, T
 from search_helpers import make_runner
 from spaces import METRIC, space
 
-EPOCHS = 9
-LEVELS = (1.0, 3.0)
+EPOCHS = 18
+LEVELS = (2.0, 6.0)
 
 
 def rungs_space(**sections: Any) -> SearchSpace:
-    """Rungs after 1 and 3 of 9 epochs, and twelve individuals."""
+    """Rungs after 2 and 6 of 18 epochs, and twelve individuals."""
     genes = {"x": {"type": "float", "low": 0, "high": 1, "default": 0.1}}
     search = {
         "population": 4,

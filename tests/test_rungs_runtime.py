@@ -20,7 +20,7 @@ from evolve.trial import FailureKind, Role, TrialFailed, TrialSpec, TrialState, 
 from rung_searches import EPOCHS, LEVELS, Checkpointing, Halving, Killed, best_by, drive, rungs_space, value
 from search_helpers import create
 
-STOPS: Mapping[int, tuple[float, ...]] = {1: (1,), 3: (3,), 5: (1, 3)}
+STOPS: Mapping[int, tuple[float, ...]] = {1: (2,), 3: (6,), 5: (2, 6)}
 """One at each rung, and one that is continued twice; 2, 4, 6 and 7 are the continuations."""
 
 
@@ -67,11 +67,11 @@ def test_what_is_stopped_is_continued_to_its_end(ledger: Ledger, tmp_path: Path)
     individuals = ledger.individuals(search.id)
     assert Counter(each.state for each in individuals) == {TrialState.COMPLETED: 8, TrialState.STOPPED: 4}
     first, *others = line(individuals, 5)
-    assert (first.state, first.fitness, dict(first.rungs)) == (TrialState.STOPPED, None, {1: best_by(0.15, 1)})
+    assert (first.state, first.fitness, dict(first.rungs)) == (TrialState.STOPPED, None, {2: best_by(0.15, 2)})
     middle, last = others
-    assert dict(middle.rungs) == {1: best_by(0.15, 1), 3: best_by(0.15, 3)}
-    assert (last.fitness, last.rungs, last.role) == (value(0.15, 9), middle.rungs, Role.CONTINUATION)
-    assert [each.seconds for each in (first, middle, last)] == [1, 2, 6]
+    assert dict(middle.rungs) == {2: best_by(0.15, 2), 6: best_by(0.15, 6)}
+    assert (last.fitness, last.rungs, last.role) == (value(0.15, EPOCHS), middle.rungs, Role.CONTINUATION)
+    assert [each.seconds for each in (first, middle, last)] == [2, 4, 12]
     assert {tuple(each.rungs) for each in individuals if each.fitness is not None} == {LEVELS}
     assert Counter(objective.trained).most_common(1)[0][1] == 1
     assert len(objective.trained) == 8 * EPOCHS, "an epoch was lost or trained twice"
@@ -88,7 +88,7 @@ def test_every_rung_is_heard_of_once_with_the_best_so_far(ledger: Ledger, tmp_pa
     for number in (0, 1, 3, 5):
         heard = [each for each in algorithm.heard if each[0] in {one.number for one in line(individuals, number)}]
         x = individuals[number].genome[0]
-        assert [each[1:] for each in heard] == [(1, best_by(x, 1)), (3, best_by(x, 3))]
+        assert [each[1:] for each in heard] == [(2, best_by(x, 2)), (6, best_by(x, 6))]
 
 
 @pytest.mark.parametrize("lives", [3, 4, 5, 8])
@@ -107,7 +107,7 @@ def test_a_driver_killed_after_any_commit_loses_nothing(ledger: Ledger, tmp_path
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    stops=st.dictionaries(st.integers(1, 8), st.sampled_from([(1,), (3,), (1, 3)]), max_size=5),
+    stops=st.dictionaries(st.integers(1, 8), st.sampled_from([(2,), (6,), (2, 6)]), max_size=5),
     lives=st.lists(st.integers(1, 40), max_size=6),
 )
 def test_whatever_happens_nothing_finished_is_trained_again_and_rungs_are_complete(
@@ -158,11 +158,11 @@ def test_a_checkpoint_that_is_gone_costs_time_and_no_rung(ledger: Ledger, tmp_pa
             shutil.rmtree(spec.directory, ignore_errors=True)
             return (yield from super().run(spec))
 
-    objective, algorithm = Forgetful(), Halving({2: (3,)})
+    objective, algorithm = Forgetful(), Halving({2: (6,)})
     drive(ledger, search, algorithm, objective=objective)
     original, heir = line(ledger.individuals(search.id), 2)
-    assert [epoch for number, epoch in objective.trained if number == heir.number] == list(range(1, 10))
-    assert heir.rungs == {1: best_by(0.1, 1), 3: best_by(0.1, 3)} == original.rungs
+    assert [epoch for number, epoch in objective.trained if number == heir.number] == list(range(1, EPOCHS + 1))
+    assert heir.rungs == {2: best_by(0.1, 2), 6: best_by(0.1, 6)} == original.rungs
     assert heir.number not in {number for number, _, _ in algorithm.heard}, "a rung was judged twice"
 
 
@@ -177,7 +177,7 @@ def test_folders_are_kept_of_those_that_may_be_continued(ledger: Ledger, tmp_pat
                 seen.append(folders(search) & {1, 2})
             return super().ask(n)
 
-    drive(ledger, search, Watching({1: (1,), 2: (3,)}, continues=continues, patience=6))
+    drive(ledger, search, Watching({1: (2,), 2: (6,)}, continues=continues, patience=6))
     assert max(seen, key=len) == ({1, 2} if continues else set())
     assert not folders(search) & {1, 2}, "they are of no use any more"
 
@@ -199,11 +199,11 @@ def test_a_training_that_ends_before_the_stop_reaches_it_is_complete(ledger: Led
 def test_equals_do_not_get_the_verdict_of_one_that_was_stopped(ledger: Ledger, tmp_path: Path) -> None:
     search = create(ledger, rungs_space(), tmp_path)
     objective = Checkpointing()
-    drive(ledger, search, Halving({1: (1,)}, continues=False, x=lambda number: 0.5), objective=objective)
+    drive(ledger, search, Halving({1: (2,)}, continues=False, x=lambda number: 0.5), objective=objective)
     individuals = ledger.individuals(search.id)
     assert [each.reused_from for each in individuals] == [None, *[0] * 11]
     again = create(ledger, rungs_space(), tmp_path, "again")
-    drive(ledger, again, Halving({0: (1,)}, continues=False, x=lambda number: 0.5), objective=objective)
+    drive(ledger, again, Halving({0: (2,)}, continues=False, x=lambda number: 0.5), objective=objective)
     assert [each.reused_from for each in ledger.individuals(again.id)] == [None, None, *[1] * 10]
 
 
@@ -216,18 +216,19 @@ def test_a_lost_machine_is_no_reason_to_train_what_was_given_up(ledger: Ledger, 
         def run(self, spec: TrialSpec) -> TrialStream:
             running = super().run(spec)
             yield next(running)
+            yield next(running)
             if spec.individual == 1:
                 raise TrialFailed(FailureKind.INFRASTRUCTURE, "the node is gone")
             return (yield from running)
 
     search = create(ledger, rungs_space(), tmp_path)
-    drive(ledger, search, Halving({1: (1,)}, continues=False), dispatcher=Lost(Crashing()))
+    drive(ledger, search, Halving({1: (2,)}, continues=False), dispatcher=Lost(Crashing()))
     lost = ledger.individuals(search.id)[1]
     assert (lost.state, lost.failure, lost.attempts, dict(lost.rungs)) == (
         TrialState.STOPPED,
         None,
         1,
-        {1: best_by(0.05, 1)},
+        {2: best_by(0.05, 2)},
     )
 
 
@@ -245,14 +246,14 @@ def test_seconds_and_rungs_are_those_of_all_attempts(ledger: Ledger, tmp_path: P
     search = create(ledger, rungs_space(), tmp_path)
     drive(ledger, search, Halving({}), objective=Flaky())
     lost = ledger.individuals(search.id)[2]
-    assert (lost.attempts, dict(lost.rungs)) == (2, {1: best_by(0.1, 1), 3: best_by(0.1, 3)})
+    assert (lost.attempts, dict(lost.rungs)) == (2, {2: best_by(0.1, 2), 6: best_by(0.1, 6)})
     assert lost.seconds == EPOCHS
 
 
 def test_evaluations_are_counted_by_their_share_of_a_whole_training(ledger: Ledger, tmp_path: Path) -> None:
     search = create(ledger, rungs_space(stop={"evaluations": 3}, search={"generations": 100}), tmp_path)
     objective = Checkpointing()
-    stops = dict.fromkeys(range(100), (1.0,))
+    stops = dict.fromkeys(range(100), (2.0,))
     ending = drive(ledger, search, Halving(stops, continues=False), objective=objective)
     assert ending is not None
     assert ending.state is SearchState.FAILED, "nobody has a fitness"
@@ -268,7 +269,7 @@ def test_evaluations_are_counted_by_their_share_of_a_whole_training(ledger: Ledg
 
 def test_statistics_tell_stopped_from_failed(ledger: Ledger, tmp_path: Path) -> None:
     search = create(ledger, rungs_space(), tmp_path)
-    drive(ledger, search, Halving({1: (1,), 2: (3,)}, continues=False))
+    drive(ledger, search, Halving({1: (2,), 2: (6,)}, continues=False))
     finished = [each.data for each in ledger.events(search.id, kinds=[EventKind.GENERATION_FINISHED])]
     assert [(each["evaluated"], each["stopped"], each["failed"]) for each in finished] == [
         (2, 2, 0),
@@ -287,10 +288,10 @@ def test_a_partial_training_has_a_rung_and_no_fitness(ledger: Ledger, tmp_path: 
     individuals = ledger.individuals(search.id)
     cheap, whole = individuals[:2]
     assert (cheap.role, cheap.state, cheap.fitness) == (Role.PARTIAL, TrialState.STOPPED, None)
-    assert dict(cheap.rungs) == dict(whole.rungs) == {32: value(0, 9)}
+    assert dict(cheap.rungs) == dict(whole.rungs) == {32: value(0, EPOCHS)}
     assert cheap.metrics == {}
-    assert (whole.role, whole.original, whole.fitness) == (Role.CONTINUATION, 0, value(0, 9))
-    assert [epoch for number, epoch in objective.trained if number == whole.number] == list(range(1, 10))
+    assert (whole.role, whole.original, whole.fitness) == (Role.CONTINUATION, 0, value(0, EPOCHS))
+    assert [epoch for number, epoch in objective.trained if number == whole.number] == list(range(1, EPOCHS + 1))
     record = ledger.search(search.id)
     assert (record.trained, record.best_individual) == (6, max(each.number for each in individuals))
     assert algorithm.heard == []
