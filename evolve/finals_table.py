@@ -42,7 +42,7 @@ def contest(answer: Answer | None) -> Contest | None:
     """The table of an answer; None where there is nothing to see but one training each."""
     if answer is None or answer.source == SINGLE:
         return None
-    shown = [("configuration", name_of), ("validation", lambda each: sample_text(each.validation))]
+    shown = [("individual", name_of), ("validation", lambda each: sample_text(each.validation))]
     shown += [("seeds", lambda each: str(each.validation.n if each.validation else 0))]
     shown += [("gain", lambda each: _gain(each.gain))]
     if any(each.test for each in answer.contenders):
@@ -65,7 +65,7 @@ def contest_table(shown: Contest) -> RenderableType:
     """The same for the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(shown.head):
-        table.add_column(heading.upper(), justify="right" if index else "left", no_wrap=True)
+        table.add_column(heading.upper(), justify="right" if index else "left", overflow="fold")
     for line in shown.lines:
         table.add_row(*(Text(cell) for cell in line.cells), style="bold" if line.strong else "")
     return Group(table, Text(shown.said, "dim"))

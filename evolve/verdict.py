@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from evolve.formatting import clean, count, number
+from evolve.formatting import count, number
 from evolve.trial import Json
 
 LUCK = "one training each cannot tell gain from luck; `finals: {top: 3, seeds: 3}` would"
@@ -209,8 +209,8 @@ def sample_text(sample: Sample | None) -> str:
 
 
 def name_of(contender: Contender) -> str:
-    """What a person calls a configuration."""
-    return "default" if contender.original == 0 else clean(f"individual {contender.original}")
+    """A configuration in a table: by the individual of the search that has it."""
+    return "default" if contender.original == 0 else f"#{contender.original}"
 
 
 def _contender(document: Mapping[str, Any]) -> Contender:
