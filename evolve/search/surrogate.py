@@ -26,6 +26,8 @@ from evolve.search.geometry import Array
 
 LENGTH_SCALES = (-0.7, 0.0, 0.7)
 """Prior means of the log length scales, in widths of a gene's range, one for each model."""
+OPTIMISM = 2.0
+"""Standard deviations above the mean, for the upper bound."""
 MAY_VARY = 40
 """Up to so many observations all models vote, and they are fitted anew with each."""
 
@@ -152,6 +154,21 @@ class Surrogate:
         ]
         return np.asarray(logsumexp(votes, axis=0))
 
+    def upper_bound(self, genomes: Array) -> Array:
+        """What a genome may be worth if all goes well: the mean over the models of mean and `OPTIMISM` deviations.
+
+        Args:
+            genomes: Shape (n, columns).
+
+        Returns:
+            Shape (n,).
+        """
+        bounds = []
+        for model, noise in zip(self._models, self._noises, strict=True):
+            mean, deviation = _noiseless(model, noise, genomes)
+            bounds.append(mean + OPTIMISM * deviation)
+        return np.asarray(np.mean(bounds, axis=0))
+
     def mean(self, genomes: Array) -> Array:
         """Expected score, shape (n,)."""
         return np.asarray(np.mean([model.predict(genomes) for model in self._models], axis=0))
@@ -167,12 +184,12 @@ def _log_expected_improvement(mean: Array, deviation: Array, reference: float) -
     """Expected improvement where it would underflow, too (Ament et al., "Unexpected Improvements", 2023)."""
     z = (mean - reference) / deviation
     density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
-    near = z > -25  # noqa: PLR2004  # beyond, the ratio below is its first term
-    inner = np.where(near, z, 0.0)
+    near, sure = z > -25, z > 10  # noqa: PLR2004  # beyond, the ratio below is its first term, or too large
+    inner = np.where(near & ~sure, z, 0.0)
     ratio = 1 + inner * math.sqrt(math.pi / 2) * erfcx(-inner / math.sqrt(2))
     with np.errstate(divide="ignore"):
         tail = np.where(near, np.log(np.maximum(ratio, 1e-300)), -2 * np.log(np.maximum(-z, 1.0)))
-    return np.asarray(np.log(deviation) + density + tail)
+    return np.asarray(np.log(deviation) + np.where(sure, np.log(np.maximum(z, 1.0)), density + tail))
 
 
 def warp(fitness: Sequence[float] | Array) -> Array:
