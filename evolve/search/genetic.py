@@ -115,8 +115,9 @@ class GeneticSearch:
         return {*waiting, *(each.number for each in self._population.members)}
 
     def continuable(self) -> set[int]:
-        """Those that were stopped at a rung, and are not far from the best there."""
-        return self._rungs.continuable()
+        """Those that were stopped at a rung, and are not far from the best there, or have not been thought about."""
+        waiting = (outcome.proposal.number for outcome in self._nursery if outcome.is_partial)
+        return {*waiting, *self._rungs.continuable()}
 
     def replay(self, proposals: Iterable[Proposal], outcomes: Iterable[Outcome]) -> None:
         """Take over a former driver's proposals and verdicts; see `SearchAlgorithm.replay`."""
@@ -233,6 +234,7 @@ class GeneticSearch:
                 pending=[each.genome for each in self._pending.values() if each.role is not Role.REPEAT],
                 parents=self.possible_parents() if inheriting else None,
                 weights=draw_weights(rng, self._objectives) if self._objectives else None,
+                daring=number % 2 == 1,
                 generator=random.Random(int(rng.integers(2**63))),  # noqa: S311  # chance, not secrecy
             )
             brood = self._screening.best(question)

@@ -26,6 +26,11 @@ ENOUGH = 6
 """Individuals on a rung and with a whole training, before the two are compared."""
 AGREEMENT = 0.4
 """Rank correlation that a rung must be likely to have."""
+PROBATION = 24
+"""Individuals that must pass the rungs.
+
+The later ones are the choice of a model that knows much by then: all are good, and a short training can hardly tell
+them apart."""
 CONTROL = 12
 """One of so many individuals is trained to its end whatever the rungs say."""
 _CERTAIN = 0.999
@@ -51,6 +56,7 @@ class Rungs:
         self._trusted = [True] * len(self.levels)
         self._stopped: dict[int, tuple[int, int]] = {}  # first number -> last number, highest rung
         self._first: dict[int, int] = {}
+        self._entered: dict[int, int] = {}  # newborns -> how many came before
         self._best: defaultdict[int, float] = defaultdict(lambda: -math.inf)
         self._lock = threading.Lock()
 
@@ -60,6 +66,8 @@ class Rungs:
 
     def enter(self, proposal: Proposal) -> None:
         """It is going to be trained."""
+        if proposal.original is None:
+            self._entered[proposal.number] = len(self._entered)
         if proposal.role in (Role.CONTINUATION, Role.PARTIAL) and proposal.original is not None:
             with self._lock:
                 first = self.first(proposal.original)
@@ -68,7 +76,7 @@ class Rungs:
 
     def beginning(self, number: int) -> tuple[Role, dict[str, Json]]:
         """As what a newborn begins, and with which settings: a cheap training first, if not stopped by epochs."""
-        if self._by_epochs or not self.levels or is_exempt(number):
+        if self._by_epochs or not self.levels or self._passes(number):
             return Role.SEARCH, {}
         return Role.PARTIAL, self._settings(0)
 
@@ -92,9 +100,13 @@ class Rungs:
             reached = len(self._values[rung].keys() | {first})
             if self._at_once:
                 self._values[rung].setdefault(first, best)
-            if is_exempt(first) or better < reached // self._factor or not self._trusted[rung]:
+            if self._passes(first) or better < reached // self._factor or not self._trusted[rung]:
                 return Decision.CONTINUE
             return Decision.STOP
+
+    def _passes(self, first: int) -> bool:
+        """Whether an individual is trained to its end whatever the rungs say."""
+        return is_exempt(first) or self._entered.get(first, len(self._entered)) >= PROBATION
 
     def learn(self, outcome: Outcome) -> None:
         """Take in a verdict."""

@@ -47,12 +47,14 @@ class Question:
         pending: Genomes in training.
         parents: Numbers of those that may be parents; None for all.
         weights: Of the objectives; None where there is one.
+        daring: Whether what little is known of counts for more than what is expected.
         generator: All chance comes from here.
     """
 
     pending: Sequence[Genome]
     parents: Collection[int] | None
     weights: Array | None
+    daring: bool
     generator: random.Random
 
 
@@ -113,7 +115,8 @@ class Screening:
         pool: Brood | None = None
         for _ in range(_GENERATIONS):
             children = self._variation.breed(parents, self._count, question.generator)
-            pool = self._select(children if pool is None else pool.join(children), surrogate)
+            candidates = children if pool is None else pool.join(children)
+            pool = self._select(candidates, surrogate, daring=question.daring)
             if len(pool) >= _PAIR:
                 parents = pool
         return pool if pool is not None else parents.take([])
@@ -162,14 +165,12 @@ class Screening:
         origins = np.repeat(numbers[:, None], genomes.shape[1], axis=1)
         return Brood(genomes[order], origins, ("",) * len(order))
 
-    def _select(self, brood: Brood, surrogate: Surrogate) -> Brood:
+    def _select(self, brood: Brood, surrogate: Surrogate, *, daring: bool) -> Brood:
         """The most promising ones that are new and feasible, no two alike."""
         _, first = np.unique(brood.genomes.round(_DIGITS), axis=0, return_index=True)
         brood = brood.take(np.sort(first))
         columns = self._columns(brood.genomes)
-        promise = surrogate.log_expected_improvement(columns)
-        if self._costs is not None:  # expected gain for each second
-            promise = promise - self._costs.log_seconds(columns)
+        promise = self._promise(columns, surrogate, daring=daring)
         kept: list[int] = []
         for place in np.argsort(-promise, kind="stable").tolist():
             if self._may_be_trained(brood.genomes[place]):
@@ -177,6 +178,16 @@ class Screening:
             if len(kept) == _SURVIVORS:
                 break
         return brood.take(kept)
+
+    def _promise(self, columns: Array, surrogate: Surrogate, *, daring: bool) -> Array:
+        """What decides, of genomes as whole trainings: the expected gain, or what could be gained with luck.
+
+        Expected improvement stays where it has found something; the upper bound also goes where little is known. In
+        turns they find more than either.
+        """
+        if self._costs is not None:  # for each second
+            return surrogate.log_expected_improvement(columns) - self._costs.log_seconds(columns)
+        return surrogate.upper_bound(columns) if daring else surrogate.log_expected_improvement(columns)
 
     def _may_be_trained(self, genome: Array) -> bool:
         if _digest(genome) in self._known:
