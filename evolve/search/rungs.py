@@ -56,7 +56,9 @@ class Rungs:
         self._trusted = [True] * len(self.levels)
         self._stopped: dict[int, tuple[int, int]] = {}  # first number -> last number, highest rung
         self._first: dict[int, int] = {}
+        self._last: dict[int, int] = {}  # first number -> last number; a replay enters all before it learns
         self._entered: dict[int, int] = {}  # newborns -> how many came before
+        self._repeats: set[int] = set()  # trained to their end, as their seed may be unlucky
         self._best: defaultdict[int, float] = defaultdict(lambda: -math.inf)
         self._lock = threading.Lock()
 
@@ -66,12 +68,15 @@ class Rungs:
 
     def enter(self, proposal: Proposal) -> None:
         """It is going to be trained."""
-        if proposal.original is None:
+        if proposal.role is Role.REPEAT:
+            self._repeats.add(proposal.number)
+        elif proposal.original is None:
             self._entered[proposal.number] = len(self._entered)
         if proposal.role in (Role.CONTINUATION, Role.PARTIAL) and proposal.original is not None:
             with self._lock:
                 first = self.first(proposal.original)
                 self._first[proposal.number] = first
+                self._last[first] = proposal.number
                 self._stopped.pop(first, None)
 
     def beginning(self, number: int) -> tuple[Role, dict[str, Json]]:
@@ -85,11 +90,11 @@ class Rungs:
         if self._by_epochs or rung >= len(self.levels):
             return {}
         level = self.levels[rung]
-        return {self._over: int(level) if level.is_integer() and self._over == "imgsz" else level}
+        return {self._over: int(level) if self._over == "imgsz" else level}
 
     def report(self, number: int, epoch: int, fitness: float) -> Decision:
         """Whether a trial is worth another epoch."""
-        if not (self.levels and self._by_epochs):
+        if not (self.levels and self._by_epochs) or number in self._repeats:
             return Decision.CONTINUE
         with self._lock:
             self._best[number] = best = max(self._best[number], fitness)
@@ -109,8 +114,10 @@ class Rungs:
         return is_exempt(first) or self._entered.get(first, len(self._entered)) >= PROBATION
 
     def learn(self, outcome: Outcome) -> None:
-        """Take in a verdict."""
+        """Take in a verdict; a repeat says nothing that its original has not said."""
         number = outcome.proposal.number
+        if outcome.proposal.role is Role.REPEAT:
+            return
         with self._lock:
             self._best.pop(number, None)
             first = self.first(number)
@@ -119,7 +126,7 @@ class Rungs:
                 self._values[rung][first] = outcome.rungs[self.levels[rung]]
             if outcome.fitness is not None:
                 self._compare(first, outcome.fitness)
-            elif outcome.is_partial and passed:
+            elif outcome.is_partial and passed and self._last.get(first, number) == number:
                 self._stopped[first] = (number, passed[-1])
 
     def due(self) -> tuple[int, Role, dict[str, Json]] | None:
@@ -171,8 +178,8 @@ def misleads(pairs: Sequence[tuple[float, float]]) -> bool:
     """
     if len(pairs) < ENOUGH:
         return False
-    found = float(spearmanr(*zip(*pairs, strict=True)).statistic)
-    if math.isnan(found):  # all equal
+    if any(len(set(values)) == 1 for values in zip(*pairs, strict=True)):  # all equal: nothing can be told
         return True
+    found = float(spearmanr(*zip(*pairs, strict=True)).statistic)
     bound = math.atanh(max(-_CERTAIN, min(found, _CERTAIN))) + 1 / math.sqrt(len(pairs) - 3)
     return math.tanh(bound) < AGREEMENT
