@@ -12,11 +12,13 @@ from evolve.search.geometry import Array, Geometry
 from evolve.search.pareto import scalarise
 from evolve.search.surrogate import warp
 from evolve.search.variation import Places
-from evolve.trial import FailureKind
+from evolve.trial import FailureKind, Role
 
 _SPAN = 4.0
 """Log of the ratio between two lengths of training that lie as far apart, to a model, as the ends of a gene."""
 
+ENOUGH = 8
+"""Whole trainings after which partial ones teach nothing more."""
 _RECENT = 0.25
 _BEST = 0.5
 
@@ -33,10 +35,12 @@ class Archive:
         self._geometry = geometry
         self._full = full
         self.numbers: list[int] = []
+        self.holders: dict[int, int] = {}  # under which number those that entered as another were trained in full
         self._rungs: set[tuple[int, float]] = set()
         self._genomes: list[Array] = []
         self._lengths: list[float] = []
         self._values: list[tuple[float, ...]] = []
+        self._whole = 0
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -53,6 +57,8 @@ class Archive:
                 self._rungs.add((number, level))
                 self._enter(outcome, number, math.log(level / self._full) / _SPAN, (fitness,))
         if outcome.fitness is not None:
+            if outcome.proposal.role is not Role.REPEAT:
+                self.holders[number] = outcome.proposal.number
             self._enter(outcome, number, 0.0, outcome.objectives or (outcome.fitness,))
         elif outcome.failure is FailureKind.DIVERGED:
             self._enter(outcome, number, 0.0, (-math.inf,))
@@ -62,22 +68,36 @@ class Archive:
         self._genomes.append(self._geometry.snap(np.array([outcome.proposal.genome]))[0])
         self._lengths.append(length)
         self._values.append(values)
+        self._whole += length == 0
 
-    def scores(self, count: int, weights: Array | None = None) -> Array:
-        """Warped scores of the first `count` observations.
+    @property
+    def is_rich(self) -> bool:
+        """Whether enough is known of whole trainings to do without what rungs tell of them."""
+        return self._whole >= ENOUGH
+
+    def telling(self) -> Places:
+        """Places of the observations to learn from, in order.
+
+        Partial trainings are all that there is at first. But what learns fast is not what learns most in the end,
+        and a model that has seen both would rather believe the many partial ones than the few whole ones.
+        """
+        lengths = np.array(self._lengths)
+        return np.flatnonzero(lengths == 0) if self.is_rich else np.arange(len(lengths))
+
+    def scores(self, places: Places, weights: Array | None = None) -> Array:
+        """Warped scores of some observations.
 
         Args:
-            count: How many; 1 or more.
+            places: One or more.
             weights: Of the objectives; equal ones by default.
         """
-        width = max(len(values) for values in self._values[:count])
-        rows = np.array(
-            [values if len(values) == width else (-math.inf,) * width for values in self._values[:count]]
-        )
+        found = [self._values[place] for place in places]
+        width = max(map(len, found))
+        rows = np.array([values if len(values) == width else (-math.inf,) * width for values in found])
         learnt = np.isfinite(rows).all(axis=1)
         if not learnt.any():
-            return np.zeros(count)
-        fitness = np.empty(count)
+            return np.zeros(len(places))
+        fitness = np.empty(len(places))
         if width == 1:
             fitness[learnt] = rows[learnt, 0]
         else:

@@ -115,7 +115,7 @@ class GeneticSearch:
         return {*waiting, *(each.number for each in self._population.members)}
 
     def continuable(self) -> set[int]:
-        """Those that were stopped at a rung, and are not far from the best there, or have not been thought about."""
+        """Those that were stopped at a rung and are not far from the best there, or not thought about yet."""
         waiting = (outcome.proposal.number for outcome in self._nursery if outcome.is_partial)
         return {*waiting, *self._rungs.continuable()}
 
@@ -139,7 +139,7 @@ class GeneticSearch:
                 self._memory.learn(outcome.proposal.params)
             self._rungs.learn(outcome)
             if self._screening is not None:
-                self._screening.learn(outcome, self._rungs.first(outcome.proposal.number))
+                self._screening.learn(outcome, self._individual(outcome.proposal))
             corrected = self._repeats.learn(outcome)
             if corrected is not None:
                 self._population.correct(*corrected)
@@ -149,6 +149,11 @@ class GeneticSearch:
             if each.fitness is not None and each.proposal.role is not Role.REPEAT
         ]
         self._population.renew(born, self._told)
+
+    def _individual(self, proposal: Proposal) -> int:
+        """The number under which an individual first entered, of whichever training of it."""
+        repeated = proposal.original if proposal.role is Role.REPEAT else None
+        return self._rungs.first(proposal.number if repeated is None else repeated)
 
     # proposals
 

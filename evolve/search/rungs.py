@@ -26,7 +26,7 @@ ENOUGH = 6
 """Individuals on a rung and with a whole training, before the two are compared."""
 AGREEMENT = 0.4
 """Rank correlation that a rung must be likely to have."""
-PROBATION = 24
+PROBATION = 15
 """Individuals that must pass the rungs.
 
 The later ones are the choice of a model that knows much by then: all are good, and a short training can hardly tell

@@ -19,7 +19,7 @@ from evolve.search.costs import Costs
 from evolve.search.geometry import Array, Geometry
 from evolve.search.operators import build_toolbox
 from evolve.search.surrogate import Surrogate, checkpoint
-from evolve.search.variation import Brood, Variation
+from evolve.search.variation import Brood, Places, Variation
 from evolve.space import SearchSpace
 
 FEWEST = 3
@@ -79,7 +79,7 @@ class Screening:
         self._costs = Costs(space.full_training()) if space.search.objective == "efficiency" else None
         self._points, self._scores = self._elsewhere(points)
         self._known: set[bytes] = set()
-        self._learnt = 0
+        self._learnt = (0, False)  # from how many observations, and whether only from whole trainings
         self._surrogate: Surrogate | None = None
 
     def _elsewhere(self, points: Sequence[tuple[Genome, float]]) -> tuple[Array, Array]:
@@ -108,10 +108,10 @@ class Screening:
 
     def best(self, question: Question) -> Brood:
         """The offspring that promise most, the best first; possibly none that is new and feasible."""
-        archive = self.archive
-        scores = archive.scores(len(archive), question.weights)
-        surrogate = self._informed(question, scores)
-        parents = self._parents(question, scores, surrogate)
+        places = self.archive.telling()
+        scores = self.archive.scores(places, question.weights)
+        surrogate = self._informed(question, places, scores)
+        parents = self._parents(question, places, scores, surrogate)
         pool: Brood | None = None
         for _ in range(_GENERATIONS):
             children = self._variation.breed(parents, self._count, question.generator)
@@ -121,26 +121,30 @@ class Screening:
                 parents = pool
         return pool if pool is not None else parents.take([])
 
-    def _informed(self, question: Question, scores: Array) -> Surrogate:
+    def _informed(self, question: Question, places: Places, scores: Array) -> Surrogate:
         """A surrogate that knows all that is known, under hyperparameters that are learnt now and then."""
-        archive, count = self.archive, len(scores)
-        learn_from = checkpoint(count)
+        archive = self.archive
+        learn_from = checkpoint(len(places)), archive.is_rich
         if self._surrogate is None or self._learnt != learn_from:
-            early = archive.scores(learn_from)
-            places = representative(early, _MOST_LEARNT)
-            seen = self._with_points(archive.seen(places))
-            self._surrogate = Surrogate(seen.shape[1])
-            self._surrogate.learn(seen, np.concatenate([early[places], self._scores]))
-            self._learnt = learn_from
-        places = representative(scores, _MOST_KNOWN)
+            self._surrogate, self._learnt = self._learnt_from(places[: learn_from[0]]), learn_from
+        chosen = representative(scores, _MOST_KNOWN)
+        places, scores = places[chosen], scores[chosen]
         pending = (
             self._columns(self._geometry.snap(np.array(question.pending))) if question.pending else np.empty(0)
         )
         whole = archive.whole(places)
         candidates = self._from_here(archive.seen(whole if len(whole) else places))
         seen = self._with_points(archive.seen(places))
-        self._surrogate.condition(seen, np.concatenate([scores[places], self._scores]), pending, candidates)
+        self._surrogate.condition(seen, np.concatenate([scores, self._scores]), pending, candidates)
         return self._surrogate
+
+    def _learnt_from(self, places: Places) -> Surrogate:
+        scores = self.archive.scores(places)
+        chosen = representative(scores, _MOST_LEARNT)
+        seen = self._with_points(self.archive.seen(places[chosen]))
+        surrogate = Surrogate(seen.shape[1])
+        surrogate.learn(seen, np.concatenate([scores[chosen], self._scores]))
+        return surrogate
 
     def _with_points(self, seen: Array) -> Array:
         """Observations of this search, and then those from elsewhere."""
@@ -149,19 +153,19 @@ class Screening:
     def _from_here(self, seen: Array) -> Array:
         return np.column_stack([seen, np.zeros(len(seen))]) if len(self._scores) else seen
 
-    def _parents(self, question: Question, scores: Array, surrogate: Surrogate) -> Brood:
+    def _parents(self, question: Question, places: Places, scores: Array, surrogate: Surrogate) -> Brood:
         """The individuals that are expected to be the fittest; noise makes the best observed ones look better."""
         archive, allowed = self.archive, question.parents
-        places: dict[int, int] = {}
-        for place in np.argsort(-scores, kind="stable").tolist():
+        found: dict[int, int] = {}
+        for place in places[np.argsort(-scores, kind="stable")].tolist():
             number = archive.numbers[place]
-            if number not in places and (allowed is None or number in allowed):
-                places[number] = place
-            if len(places) == _CANDIDATES:
+            if number not in found and (allowed is None or archive.holders.get(number) in allowed):
+                found[number] = place
+            if len(found) == _CANDIDATES:
                 break
-        genomes = archive.genomes(list(places.values()))
+        genomes = archive.genomes(list(found.values()))
         order = np.argsort(-surrogate.mean(self._columns(genomes)), kind="stable")[:_SURVIVORS]
-        numbers = np.array(list(places))[order]
+        numbers = np.array([archive.holders.get(number, number) for number in found])[order]
         origins = np.repeat(numbers[:, None], genomes.shape[1], axis=1)
         return Brood(genomes[order], origins, ("",) * len(order))
 
