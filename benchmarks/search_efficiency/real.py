@@ -1,8 +1,8 @@
 """A real search on a real data set: ours, TPE and random search with the same budget of trainings.
 
-    python benchmarks/search_efficiency/real.py --data PATH/data.yaml --trainings 24 --epochs 9 --seeds 0-1
+    python benchmarks/search_efficiency/real.py --data PATH/data.yaml --model yolo12n --imgsz 416
 
-Each contender searches the same ten genes of yolo12n from random weights, one trial at a time, and may spend as
+Each contender searches the same ten genes from random weights, one trial at a time, and may spend as
 many whole trainings as the others; one that is stopped counts by its share. Then the best of each and the default
 are trained with further seeds, which says what is noise. The curves go to `--figure`; `evolve compare` on the same
 `--home` shows more. Called again after an interruption, it goes on.
@@ -28,8 +28,8 @@ from evolve.trial import Json, Role
 
 CONTENDERS = {"genetic": "#c0392b", "tpe": "#2471a3", "random": "#7f8c8d"}
 GENES: Mapping[str, Json] = {
-    "optimizer": {"type": "categorical", "choices": ["SGD", "AdamW"], "default": "SGD"},
-    "lr0": {"type": "float", "low": 1e-4, "high": 0.1, "log": True, "default": 0.01},
+    "optimizer": {"type": "categorical", "choices": ["SGD", "AdamW"], "default": "AdamW"},
+    "lr0": {"type": "float", "low": 1e-4, "high": 0.1, "log": True, "default": 0.002},
     "momentum": {"type": "float", "low": 0.6, "high": 0.98, "default": 0.937},
     "weight_decay": {"type": "float", "low": 1e-5, "high": 1e-2, "log": True, "default": 5e-4},
     "batch": {"type": "int", "low": 4, "high": 32, "log": True, "default": 16},
@@ -115,11 +115,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--home", type=Path, default=Path("real-search"))
     parser.add_argument("--figure", type=Path, default=Path("real-search.png"))
-    parser.add_argument("--model", default="yolo12n")
+    parser.add_argument("--model", default="yolo12p")
     parser.add_argument("--imgsz", type=int, default=160)
-    parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--trainings", type=int, default=24)
-    parser.add_argument("--seeds", default="0-1")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--trainings", type=int, default=14)
+    parser.add_argument("--seeds", default="0-0")
     options = parser.parse_args()
     low, _, high = options.seeds.partition("-")
     curves: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in CONTENDERS}

@@ -18,6 +18,12 @@ Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of the search an
 Generational: TypeAlias = Annotated[
     bool | None, typer.Option("--generational/--steady-state", help="Wait for whole generations, or never.")
 ]
+Algorithm: TypeAlias = Annotated[
+    str | None, typer.Option(help="genetic, or tpe, gp, cmaes, random to compare it with.")
+]
+NoFinals: TypeAlias = Annotated[
+    bool, typer.Option("--no-finals", help="End without training the best few again with other seeds.")
+]
 
 WarmStart: TypeAlias = Annotated[
     list[str] | None,
@@ -35,9 +41,11 @@ _KEYS = {
     "population": "search.population",
     "seed": "search.seed",
     "generational": "search.generational",
+    "algorithm": "search.algorithm",
 }
 
 
-def overrides(**options: Json) -> dict[str, Json]:
+def overrides(*, no_finals: bool = False, **options: Json) -> dict[str, Json]:
     """Dotted keys of the space, and their values, for the options that were given."""
-    return {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
+    changes = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
+    return {**changes, "finals": None} if no_finals else changes

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from evolve.cli.overrides import (
+    Algorithm,
     Epochs,
     Generational,
     Generations,
     Imgsz,
     Model,
+    NoFinals,
     Population,
     Seed,
     WarmStart,
@@ -76,6 +78,8 @@ def submit(
     weights: Annotated[str | None, typer.Option(help="`none` or `auto`.")] = None,
     seed: Seed = None,
     generational: Generational = None,
+    algorithm: Algorithm = None,
+    no_finals: NoFinals = False,
     hours: Annotated[float | None, typer.Option(help="Stop after so many hours.")] = None,
     gpu_hours: Annotated[float | None, typer.Option(help="Stop after so many GPU-hours of all trials.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Stop after so many trained individuals.")] = None,
@@ -98,6 +102,8 @@ def submit(
         population=population,
         seed=seed,
         generational=generational,
+        algorithm=algorithm,
+        no_finals=no_finals,
     )
     with _client(server, key) as client:
         search = client.submit(

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolve.cli.overrides import (
+    Algorithm,
     Epochs,
     Generational,
     Generations,
     Imgsz,
     Model,
+    NoFinals,
     Population,
     Seed,
     WarmStart,
@@ -60,6 +62,8 @@ def run(
     warm_start: WarmStart = None,
     fresh: Annotated[bool, typer.Option(help="Start anew although one of this name is unfinished.")] = False,
     generational: Generational = None,
+    algorithm: Algorithm = None,
+    no_finals: NoFinals = False,
     workers: Workers = None,
     gpus_per_trial: GpusPerTrial = None,
     ray_address: RayAddress = None,
@@ -87,6 +91,8 @@ def run(
         population=population,
         seed=seed,
         generational=generational,
+        algorithm=algorithm,
+        no_finals=no_finals,
     )
     if inline and (workers or ray_address):
         raise InputError("--inline: trains one by one here, but got --workers or --ray-address too; drop one")
