@@ -47,5 +47,9 @@ _KEYS = {
 
 def overrides(*, no_finals: bool = False, **options: Json) -> dict[str, Json]:
     """Dotted keys of the space, and their values, for the options that were given."""
-    changes = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
-    return {**changes, "finals": None} if no_finals else changes
+    changes: dict[str, Json] = {
+        _KEYS.get(name, name): value for name, value in options.items() if value is not None
+    }
+    if no_finals:
+        changes["finals"] = None
+    return changes
