@@ -233,3 +233,10 @@ def test_equal_observations_give_equal_models() -> None:
         return surrogate.log_expected_improvement(whole(np.random.default_rng(8).random((40, 3))))
 
     np.testing.assert_array_equal(found(wave), found(wave))
+
+
+def test_hyperparameters_at_their_bounds_are_nothing_to_warn_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evolve.search.surrogate._NOISE_DEVIATION", 1e3)
+    train = np.linspace(0, 1, 30)[:, None]
+    surrogate = informed(whole(train), warp(train[:, 0] ** 2))
+    assert surrogate._thetas[0][-1] < math.log(1.1e-7)

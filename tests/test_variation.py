@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evolve.codec import Codec
 from evolve.search.geometry import Geometry
 from evolve.search.operators import build_toolbox
-from evolve.search.variation import BLENDED, MUTATED, SAMPLED, SHARES, Brood, Variation
+from evolve.search.variation import BLENDED, DEFAULT, MUTATED, SAMPLED, SHARES, Brood, Variation
 from evolve.space import SearchSpace
 from spaces import space
 from test_geometry import KINDS
@@ -72,10 +72,13 @@ def test_a_coordinate_is_that_of_the_individual_it_is_said_to_be_from(
     parents = nursery.parents(count, seed)
     children = nursery.breed(parents, seed)
     real = children.origins >= 0
-    assert set(children.origins[~real].tolist()) <= {MUTATED, BLENDED, SAMPLED}
+    assert set(children.origins[~real].tolist()) <= {MUTATED, BLENDED, SAMPLED, DEFAULT}
     assert set(children.origins[real].tolist()) <= set(range(10, 10 + count))
-    for row, column in zip(*np.nonzero(real), strict=True):
+    exists, existed = nursery.geometry.active(children.genomes), nursery.geometry.active(parents.genomes)
+    assert real[exists].mean() > 0.2
+    for row, column in zip(*np.nonzero(real & exists), strict=True):
         parent = children.origins[row, column] - 10
+        assert existed[parent, column]
         assert children.genomes[row, column] == parents.genomes[parent, column]
 
 

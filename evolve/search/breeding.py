@@ -25,7 +25,12 @@ from evolve.search.operators import (
 from evolve.search.variation import Brood
 from evolve.space import SearchSpace
 
-_ORIGINS = {variation.MUTATED: MUTATED, variation.BLENDED: BLENDED, variation.SAMPLED: "sampled"}
+_ORIGINS = {
+    variation.MUTATED: MUTATED,
+    variation.BLENDED: BLENDED,
+    variation.SAMPLED: "sampled",
+    variation.DEFAULT: "default",
+}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ the codec, whose last digits may differ.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evolve.codec import Codec
-from evolve.space import IntGene, SearchSpace
+from evolve.space import Gene, IntGene, SearchSpace
+from evolve.space.validation import Scalar
 
 Array: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -47,7 +49,7 @@ class Geometry:
             (
                 place[name],
                 [
-                    (place[parent], [space.genes[parent].encode(value) for value in values])  # type: ignore[arg-type]
+                    (place[parent], *_intervals(space.genes[parent], values))
                     for parent, values in space.genes[name].when.items()
                 ],
             )
@@ -69,8 +71,8 @@ class Geometry:
         """Which genes exist, of genomes whose categories and whole numbers are snapped."""
         active = np.ones(snapped.shape, dtype=bool)
         for dimension, parents in self._conditions:
-            for parent, coordinates in parents:
-                fits = (np.abs(snapped[:, parent, None] - coordinates) < _SAME).any(axis=1)
+            for parent, coordinates, near in parents:
+                fits = (np.abs(snapped[:, parent, None] - coordinates) < near).any(axis=1)
                 active[:, dimension] &= active[:, parent] & fits
         return active
 
@@ -88,6 +90,21 @@ class Geometry:
             one_hot = CHOICE_DISTANCE * (taken[:, None] == np.arange(count))
             parts.append(np.where(active[:, dimension, None], one_hot, PLACEHOLDER * CHOICE_DISTANCE))
         return np.hstack(parts)
+
+
+def _intervals(gene: Gene, values: Sequence[Scalar]) -> tuple[Array, Array]:
+    """Where some values of a gene lie, and how near to that a coordinate means the same value."""
+    encode: Callable[[Any], float] = gene.encode
+    if not isinstance(gene, IntGene):
+        return np.array([encode(value) for value in values]), np.full(len(values), _SAME)
+    wholes = [int(value) for value in values]
+    gaps = [
+        min(
+            abs(encode(value) - encode(other)) for other in (value - 1, value + 1) if gene.low <= other <= gene.high
+        )
+        for value in wholes
+    ]  # of a large whole number, the next one can be nearer than rounding is exact
+    return np.array([encode(value) for value in wholes]), np.array(gaps) / 2
 
 
 def _snap_whole(gene: IntGene, coordinates: Array) -> Array:

@@ -24,7 +24,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, Whi
 
 from evolve.search.geometry import Array
 
-LENGTH_SCALES = (-0.7, 0.0, 0.7)
+LENGTH_SCALES = (-0.3,)
 """Prior means of the log length scales, in widths of a gene's range, one for each model."""
 OPTIMISM = 2.0
 """Standard deviations above the mean, for the upper bound."""
@@ -49,14 +49,11 @@ class _Regressor(GaussianProcessRegressor):  # type: ignore[misc]  # scikit-lear
     Args:
         kernel: As in scikit-learn.
         alpha: Likewise.
-        optimizer: Likewise.
         prior: Mean and standard deviation of the kernel's `theta`, shape (2, hyperparameters).
     """
 
-    def __init__(
-        self, kernel: Kernel = None, *, alpha: float = _JITTER, optimizer: Any = None, prior: Array | None = None
-    ) -> None:
-        super().__init__(kernel, alpha=alpha, optimizer=optimizer)
+    def __init__(self, kernel: Kernel = None, *, alpha: float = _JITTER, prior: Array | None = None) -> None:
+        super().__init__(kernel, alpha=alpha, optimizer=None)
         self.prior = prior
 
     def log_marginal_likelihood(
@@ -73,10 +70,19 @@ class _Regressor(GaussianProcessRegressor):  # type: ignore[misc]  # scikit-lear
         return value - 0.5 * away @ away, gradient - away / deviation
 
 
-def _ascend(objective: Any, theta: Array, bounds: Array) -> tuple[Array, float]:
-    """An optimizer for scikit-learn that knows when to stop: the last digits decide nothing."""
-    best = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS})
-    return best.x, best.fun
+def _most_probable(model: _Regressor) -> Array:
+    """The best hyperparameters for what a model has seen, or almost: the last digits decide nothing.
+
+    Scikit-learn would do the same, but warns where one of them is at its bound, which is of no importance.
+    """
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        value, gradient = model.log_marginal_likelihood(theta, eval_gradient=True, clone_kernel=False)
+        return -value, -gradient
+
+    start, bounds = model.kernel_.theta, model.kernel_.bounds
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS})
+    return np.asarray(found.x)
 
 
 class Surrogate:
@@ -107,9 +113,8 @@ class Surrogate:
         columns = self._columns
         start = np.concatenate([[0.0], np.full(columns, mean), [_NOISE]])
         spread = np.concatenate([[_SIGNAL_DEVIATION], np.full(columns, _LENGTH_DEVIATION), [_NOISE_DEVIATION]])
-        model = _Regressor(self._kernel(start), optimizer=_ascend, prior=np.array([start, spread]))
-        theta: Array = model.fit(seen, scores).kernel_.theta
-        return theta
+        model = _Regressor(self._kernel(start), prior=np.array([start, spread]))
+        return _most_probable(model.fit(seen, scores))
 
     def condition(self, seen: Array, scores: Array, pending: Array, candidates: Array) -> None:
         """Take in observations under the hyperparameters that were learnt.

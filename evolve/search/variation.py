@@ -22,7 +22,7 @@ from evolve.space import SearchSettings
 
 Places: TypeAlias = NDArray[np.int64]
 
-MUTATED, BLENDED, SAMPLED = -1, -2, -3
+MUTATED, BLENDED, SAMPLED, DEFAULT = -1, -2, -3, -4
 """Origins of a coordinate that was taken over from no individual."""
 
 SHARES = {"differential": 0.42, "crossover": 0.17, "mutation": 0.39, "immigrant": 0.02}
@@ -109,7 +109,9 @@ class Variation:
                 operate = getattr(self, f"_{name}")
                 children[rows] = operate(parents.genomes, firsts[rows], seconds[rows], rng)
         genomes = self._geometry.snap(_reflect(children))
-        origins = _origins(genomes, parents, firsts, seconds, drawn)
+        # where there is no gene there is nothing to hand down: the coordinate is the default's
+        holders = np.where(self._geometry.active(parents.genomes), parents.origins, DEFAULT)
+        origins = _origins(genomes, Brood(parents.genomes, holders, parents.operators), firsts, seconds, drawn)
         return Brood(genomes, origins, tuple(self._names[name] for name in drawn))
 
     def _differential(self, genomes: Array, firsts: Places, seconds: Places, rng: np.random.Generator) -> Array:
