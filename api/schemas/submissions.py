@@ -62,7 +62,7 @@ class Budget(Strict):
     Attributes:
         hours: On the clock.
         gpu_hours: Over all trials together.
-        evaluations: Trained individuals.
+        evaluations: Whole trainings; one that is stopped at a rung, or cheap, counts by its share of one.
     """
 
     hours: Hours | None = None

@@ -82,7 +82,10 @@ def submit(
     no_finals: NoFinals = False,
     hours: Annotated[float | None, typer.Option(help="Stop after so many hours.")] = None,
     gpu_hours: Annotated[float | None, typer.Option(help="Stop after so many GPU-hours of all trials.")] = None,
-    evaluations: Annotated[int | None, typer.Option(help="Stop after so many trained individuals.")] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many whole trainings; one that is cut short counts by its share."),
+    ] = None,
     objective: Annotated[str, typer.Option(help="`yolo12`, or `synthetic` to try things.")] = "yolo12",
     idempotency_key: Annotated[
         str | None, typer.Option(help="Name of this submission: repeated, it enters no second search.")

@@ -38,7 +38,7 @@ def submission(
         priority: Searches of a higher one go first; -100 to 100.
         hours: Stop after so many hours.
         gpu_hours: Stop after so many hours of GPU time, over all trials.
-        evaluations: Stop after so many trained individuals.
+        evaluations: Stop after so many whole trainings; one that is cut short counts by its share.
         objective: What trains; `yolo12` unless given, or `synthetic`.
 
     Raises:
