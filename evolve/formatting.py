@@ -7,14 +7,16 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evolve.trial import FailureKind
+from evolve.trial import FailureKind, Json, Role
 
 if TYPE_CHECKING:
-    from evolve.ledger.records import SearchRecord
+    from evolve.ledger.records import IndividualRecord, SearchRecord
 
 MISSING = "–"  # noqa: RUF001 - an en dash stands where there is no value
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_GENETIC = "genetic"
+_OPTUNA = {"tpe": "TPE", "gp": "Gaussian process", "cmaes": "CMA-ES", "random": "random sampler"}
 
 
 def clean(text: str) -> str:
@@ -68,6 +70,36 @@ def fitness_label(weights: Mapping[str, float]) -> str:
 def failure_label(kind: FailureKind | str) -> str:
     """A failure kind in words, e.g. `out of memory`."""
     return "code error" if kind == FailureKind.CODE else clean(str(kind)).replace("_", " ")
+
+
+def role_text(individual: IndividualRecord) -> str:
+    """What an individual is there for, e.g. `continues #3`; nothing for the search itself."""
+    match individual.role:
+        case Role.CONTINUATION:
+            return f"continues #{individual.original}"
+        case Role.REPEAT:
+            return f"repeats #{individual.original}"
+        case Role.FINAL:
+            return f"final of #{individual.original}"
+        case Role.PARTIAL:
+            less = ", ".join(f"{key} {compact(value)}" for key, value in individual.settings.items())
+            return f"partial: {less}" if less else "partial"
+        case _:
+            return ""
+
+
+def algorithm_of(document: Mapping[str, Json]) -> str:
+    """Name of the algorithm that searched, as a space has it: `genetic`, `tpe`."""
+    settings = document.get("search")
+    return clean(str(settings.get("algorithm", _GENETIC))) if isinstance(settings, Mapping) else _GENETIC
+
+
+def algorithm_label(document: Mapping[str, Json]) -> str:
+    """The same in words, e.g. `Optuna's TPE`; nothing for the genetic one."""
+    name = algorithm_of(document)
+    if name == _GENETIC:
+        return ""
+    return f"Optuna's {_OPTUNA[name]}" if name in _OPTUNA else name
 
 
 def finite(value: object) -> object:

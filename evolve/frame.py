@@ -37,9 +37,9 @@ def individuals_frame(
     """A row for each individual.
 
     Columns: `number`, `generation`, `state`, `fitness`, `gene.<name>` for every gene (missing where the gene
-    is inactive), `metrics.<name>`, `parents` and `operators` (separated by spaces), `failure`, `seconds` and
-    `gpu_seconds` (all attempts together), `attempts`, `reused_from`, `inherited_from` (whose weights it started
-    from; missing for those of the search), `told`.
+    is inactive), `metrics.<name>`, `role`, `original` (whose genes it has, if not its own), `parents` and
+    `operators` (separated by spaces), `failure`, `seconds` and `gpu_seconds` (all attempts together), `attempts`,
+    `reused_from`, `inherited_from` (whose weights it started from; missing for those of the search), `told`.
     Whole numbers that may be missing are `Int64`, truth values `boolean`, text `string`, the rest float.
     """
     seconds: defaultdict[int, float] = defaultdict(float)
@@ -54,6 +54,8 @@ def individuals_frame(
         "fitness": pd.Series([each.fitness for each in individuals], dtype="float64"),
         **_spread("gene", [each.params for each in individuals]),
         **_spread("metrics", [each.metrics for each in individuals]),
+        "role": _text(each.role.value for each in individuals),
+        "original": pd.Series([each.original for each in individuals], dtype="Int64"),
         "parents": _text(" ".join(map(str, each.parents)) for each in individuals),
         "operators": _text(" ".join(each.operators) for each in individuals),
         "failure": _text(each.failure.value if each.failure else None for each in individuals),

@@ -9,10 +9,13 @@ from statistics import fmean, pstdev
 from evolve.ledger.records import GenerationSummary, IndividualRecord
 from evolve.trial import Role
 
+_CONTINUING = (Role.CONTINUATION, Role.PARTIAL)
+
 __all__ = [
     "GenerationSummary",
     "ancestors",
     "births",
+    "costs",
     "default_fitness",
     "failure_counts",
     "generations",
@@ -67,6 +70,15 @@ def default_fitness(individuals: Iterable[IndividualRecord]) -> float | None:
         if each.fitness is not None and (each.number == 0 or (each.role is Role.REPEAT and each.original == 0))
     ]
     return fmean(scores) if scores else None
+
+
+def costs(individuals: Iterable[IndividualRecord]) -> dict[int, float]:
+    """Seconds that were spent up to the end of each training, with those of the trainings that it continues."""
+    spent: dict[int, float] = {}
+    for each in individuals:
+        before = spent.get(each.original, 0.0) if each.original is not None and each.role in _CONTINUING else 0.0
+        spent[each.number] = before + each.seconds
+    return spent
 
 
 def searched(individuals: Iterable[IndividualRecord], number: int | None) -> int | None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from evolve.ledger import Ledger
 from evolve.search.base import Outcome, Proposal
 from evolve.space import SearchSpace
-from evolve.space.document import FULL
 from evolve.specs import proposal_of
 from evolve.trial import EpochReport, Json, Role, TrialFailed
 
@@ -34,7 +33,7 @@ class RungBook:
         self._levels = space.rung_levels()
         rungs = space.search.rungs
         self._over = rungs.over if rungs is not None and self._levels else ""
-        self._whole = _number(space.train.get(self._over, FULL[self._over])) if self._over else 1.0
+        self._share = space.training_share
         self._fitness = space.fitness
         self._ledger = ledger
         self._search_id = search_id
@@ -142,11 +141,6 @@ class RungBook:
         if proposal.role is not Role.PARTIAL:  # a partial training is not gone on with, but repeated in full
             self._done[proposal.number] = done
         return max(0.0, done - before)
-
-    def _share(self, level: float) -> float:
-        """What a training up to a rung costs, as a share of a whole one; pixels count by their area."""
-        share = level / self._whole
-        return share * share if self._over == "imgsz" else share
 
 
 def _passed(curve: Mapping[int, float], levels: tuple[float, ...]) -> dict[float, float]:

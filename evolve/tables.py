@@ -14,22 +14,26 @@ from evolve.descent import descent, descent_notes
 from evolve.finals_table import contest, contest_table
 from evolve.formatting import (
     MISSING,
+    algorithm_label,
+    algorithm_of,
     best_label,
     clean,
     count,
     duration,
     gain,
-    gain_text,
     metric_label,
     number,
     verdict,
 )
 from evolve.importance import FEWEST, Importance
+from evolve.leaders import leader_columns
 from evolve.ledger.records import IndividualRecord, SearchRecord, SearchState
 from evolve.objectives import Objectives
-from evolve.overview import default_fitness, failure_counts, generations, top
+from evolve.overview import costs, default_fitness, failure_counts, generations, top
 from evolve.pareto import front
 from evolve.progress_summary import failures_text, next_commands
+from evolve.rung_agreement import agreement_in
+from evolve.rung_table import rung_table
 from evolve.tables_members import Members
 from evolve.trial import Role
 from evolve.verdict import answer_in
@@ -46,6 +50,8 @@ STATE_STYLES = {
 _MOST_GENERATIONS = 20
 _MOST_GENES = 10
 _BAR = 30
+_ESSENTIAL = 3
+"""Columns of the fittest that every terminal has room for: number, fitness, gain."""
 
 
 def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -> Table:
@@ -63,6 +69,9 @@ def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -
     for heading in ("DONE", "BEST", "GAIN", "AGE"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("DRIVER", no_wrap=True)
+    others = any(algorithm_label(search.document) for search in searches)
+    if others:
+        table.add_column("BY", no_wrap=True)
     for search in searches:
         difference = gain(search.best_fitness, search.default_fitness)
         table.add_row(
@@ -74,6 +83,7 @@ def searches_table(searches: Sequence[SearchRecord], now: float | None = None) -
             MISSING if difference is None else f"{difference:+.4f}",
             " ".join(duration(now - search.created_at).split()[:2]),
             _driver(search),
+            *([Text(algorithm_of(search.document))] if others else []),
         )
     return table
 
@@ -106,11 +116,17 @@ def search_view(
     final = contest(answer_in(search.answer))
     if final is not None:
         parts += [Text(f"\n{final.title}", "bold"), contest_table(final)]
+    rungs = agreement_in(search.document, individuals)
+    if rungs is not None:
+        parts += [Text("\nRungs", "bold"), rung_table(rungs)]
     leaders = top(individuals, best)
     if leaders:
+        columns = leader_columns(leaders, default_fitness(individuals), costs(individuals), "fitness")
+        headings = [heading.upper() for heading in columns]
+        rows = list(zip(*columns.values(), strict=True))
         parts += [
             Text(f"\nBest by {metric_label(metric)}", "bold"),
-            _leaders(leaders, default_fitness(individuals)),
+            Members(leaders, headings, rows, essential=_ESSENTIAL),
         ]
     if found is not None:
         parts += [Text(f"\nWhat {metric_label(metric)} depends on", "bold"), _importance_table(found)]
@@ -146,6 +162,8 @@ def _summary(
         ("best", Text(found)),
         ("cost", Text(cost)),
     ]
+    if algorithm := algorithm_label(search.document):
+        rows.insert(2, ("searched by", Text(algorithm)))
     if any(each.number == search.best_individual for each in individuals):
         notes = descent_notes(descent(individuals, (), search.best_individual or 0))
         rows += [("" if index else "inherited", Text(f"the best: {note}")) for index, note in enumerate(notes)]
@@ -189,27 +207,6 @@ def _importance_table(found: Importance) -> RenderableType:
     for name, share in list(found.shares.items())[:_MOST_GENES]:
         table.add_row(Text(clean(name)), f"{share:.1%}", Text("▇" * round(_BAR * share / highest), "cyan"))
     return Group(table, said)
-
-
-def _leaders(leaders: Sequence[IndividualRecord], default: float | None) -> Members:
-    """The fittest; what they started from and what they took where that is known."""
-    headings = ["#", "FITNESS", "GAIN"]
-    rows = [[str(each.number), number(each.fitness), gain_text(each.fitness, default)] for each in leaders]
-    if any(each.seconds for each in leaders):
-        headings.append("TOOK")
-        rows = [[*row, _took(each)] for row, each in zip(rows, leaders, strict=True)]
-    if any(each.inherited_from is not None for each in leaders):
-        headings.append("WEIGHTS OF")
-        rows = [[*row, _start(each)] for row, each in zip(rows, leaders, strict=True)]
-    return Members(leaders, headings, rows)
-
-
-def _took(individual: IndividualRecord) -> str:
-    return duration(individual.seconds) if individual.seconds else MISSING
-
-
-def _start(individual: IndividualRecord) -> str:
-    return MISSING if individual.inherited_from is None else f"#{individual.inherited_from}"
 
 
 def _done(search: SearchRecord) -> str:

@@ -70,6 +70,7 @@ def show(
     from rich.console import Console
 
     from evolve.formatting import finite
+    from evolve.rung_agreement import agreement_in
     from evolve.tables import search_view
 
     with _ledger() as ledger:
@@ -84,6 +85,8 @@ def show(
         answer: dict[str, Any] = {"search": asdict(record), "individuals": list(map(asdict, individuals))}
         if found is not None:
             answer["importance"] = asdict(found)
+        if (rungs := agreement_in(record.document, individuals)) is not None:
+            answer["rungs"] = rungs.document()
         typer.echo(json.dumps(finite(answer)))
         return
     metric = str(_space(record.document, record.id).fitness)

@@ -24,8 +24,8 @@ from evolve.comparison.tables import (
 )
 from evolve.files import replacing
 from evolve.formatting import MISSING, compact
-from evolve.report.content import Row
 from evolve.report.pages import render_page
+from evolve.report.rows import Row
 from evolve.trial import Json
 
 _APART = 0.1

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from evolve.descent import descent, descent_notes
 from evolve.finals_table import Contest, contest
 from evolve.fitness import Fitness
 from evolve.formatting import (
     MISSING,
+    algorithm_label,
     best_label,
-    compact,
     count,
     duration,
-    failure_label,
     fitness_label,
     gain,
-    gain_text,
     number,
+    role_text,
     verdict,
 )
 from evolve.importance import Importance, importance
+from evolve.leaders import leader_columns
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.models import model_label
 from evolve.objectives import Objectives
-from evolve.overview import ancestors, births, default_fitness, failure_counts, generations, searched, top
+from evolve.overview import ancestors, costs, default_fitness, generations, searched, top
 from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
 from evolve.report.history import fitness_history, fitness_range, generation_history
 from evolve.report.importance import Deciding, deciding, importance_figure
 from evolve.report.lineage import lineage
 from evolve.report.pareto import Traded, traded
 from evolve.report.plot import Figure
+from evolve.report.rows import (
+    Row,
+    best_genes,
+    difference_rows,
+    failure_rows,
+    leader_table,
+    setting_rows,
+    value_text,
+)
+from evolve.report.rungs import Judged, judged
+from evolve.rung_agreement import agreement_in
 from evolve.trial import Json, Role
 from evolve.verdict import answer_in
 
 LEADERS = 15
 FAMILY = 24
-
-
-@dataclass(frozen=True)
-class Row:
-    """A table row: its cells, and whether it deserves emphasis."""
-
-    cells: Sequence[str]
-    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Content:
     deciding: Deciding
     traded: Traded | None = None
     finals: Contest | None = None
+    rungs: Judged | None = None
+    continued: bool = False
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -85,13 +90,16 @@ def content_of(
     metric = fitness_label(Fitness.parse(search.document["fitness"]).weights)
     genes = cast("Mapping[str, Gene]", search.document.get("genes", {}))
     best = next((each for each in individuals if each.number == search.best_individual), None)
-    leaders = top(individuals, LEADERS)
     family = ancestors(individuals, best.number, FAMILY) if best else []
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     improvement = gain(search.best_fitness, search.default_fitness)
     default, found_best = default_fitness(individuals), searched(individuals, search.best_individual)
     found = importance(genes, individuals)
     front = traded(Objectives.of_document(search.document), individuals, list(genes), search.best_individual)
+    rungs = judged(agreement_in(search.document, individuals), metric)
+    leaders = top(individuals, LEADERS)
+    columns = leader_columns(leaders, default, costs(individuals), metric)
+    leader_head, leader_rows = leader_table(leaders, columns, genes, found_best)
     drawn = _figures(search, individuals, family, genes, metric, found)
     return Content(
         name=search.name,
@@ -103,20 +111,22 @@ def content_of(
         gained=improvement is not None and improvement > 0,
         tiles=_tiles(search, metric),
         within=[*_within(search, individuals), *_inherited(best, individuals, evaluations)],
-        best_genes=_best_genes(best, individuals, genes),
-        leader_head=["#", metric, "gain", *genes],
-        leaders=[_leader(each, default, genes, found_best) for each in leaders],
-        failures=_failure_rows(individuals, evaluations),
-        differences=_difference_rows(evaluations),
-        settings=_setting_rows(search),
-        environment=[Row((key, _value(value))) for key, value in sorted(search.environment.items())],
+        best_genes=best_genes(best, individuals, genes),
+        leader_head=leader_head,
+        leaders=leader_rows,
+        failures=failure_rows(individuals, evaluations),
+        differences=difference_rows(evaluations),
+        settings=setting_rows(search),
+        environment=[Row((key, value_text(value))) for key, value in sorted(search.environment.items())],
         genes=list(genes),
         notes=_notes(individuals, evaluations),
         family=len(family),
         deciding=deciding(found),
         traded=front,
         finals=contest(answer_in(search.answer)),
-        figures=drawn if front is None else {**drawn, **front.figures},
+        rungs=rungs,
+        continued=any(role_text(each) for each in family),
+        figures={**drawn, **(front.figures if front else {}), **(rungs.figures if rungs else {})},
     )
 
 
@@ -188,13 +198,17 @@ def _within(search: SearchRecord, individuals: Sequence[IndividualRecord]) -> li
     document = search.document
     train = cast("Mapping[str, Json]", document.get("train") or {})
     settings = cast("Mapping[str, Json]", document.get("search") or {})
-    trained = ", ".join(f"{key} {_value(train[key])}" for key in ("epochs", "imgsz") if key in train)
-    what = f"{model} on {_value(document.get('data'))}" if (model := model_label(document)) else search.objective
+    trained = ", ".join(f"{key} {value_text(train[key])}" for key in ("epochs", "imgsz") if key in train)
+    what = (
+        f"{model} on {value_text(document.get('data'))}" if (model := model_label(document)) else search.objective
+    )
     lines = [
         f"{what}, {trained}" if trained else what,
         f"{count(len(generations(individuals)), 'generation')}, "
-        f"population {_value(settings.get('population'))}, seed {_value(settings.get('seed'))}",
+        f"population {value_text(settings.get('population'))}, seed {value_text(settings.get('seed'))}",
     ]
+    if algorithm := algorithm_label(document):
+        lines[-1] += f", searched by {algorithm}"
     if search.evaluated > 1 and contest(answer_in(search.answer)) is None:
         lines.append(
             "every figure comes from one training with one seed: a gain of the size of the noise between "
@@ -212,74 +226,6 @@ def _inherited(
     return [f"individual {best.number}: {note}" for note in notes]
 
 
-def _best_genes(
-    best: IndividualRecord | None, individuals: Sequence[IndividualRecord], genes: Mapping[str, Gene]
-) -> list[Row]:
-    if best is None:
-        return []
-    born = births(individuals, best.number)
-    rows = []
-    for name, gene in genes.items():
-        value, default = best.params.get(name), gene.get("default")
-        origin = born.get(name)
-        where = f"{origin[1]} in #{origin[0]}" if origin else ""
-        shown = "off" if value is None else _value(value)
-        rows.append(Row((name, shown, _value(default), where), strong=value != default))
-    return rows
-
-
-def _leader(each: IndividualRecord, default: float | None, genes: Mapping[str, Gene], best: int | None) -> Row:
-    values = ["off" if each.params.get(name) is None else _value(each.params[name]) for name in genes]
-    cells = [str(each.number), number(each.fitness), gain_text(each.fitness, default), *values]
-    return Row(cells, strong=each.number == best)
-
-
-def _failure_rows(individuals: Iterable[IndividualRecord], evaluations: Iterable[EvaluationRecord]) -> list[Row]:
-    """By kind: individuals given up, failed attempts, and what the latest said."""
-    given_up = failure_counts(individuals)
-    attempts: dict[str, list[EvaluationRecord]] = {}
-    for each in evaluations:
-        if each.failure is not None:
-            attempts.setdefault(each.failure.value, []).append(each)
-    kinds = sorted({*given_up, *attempts}, key=lambda kind: (-given_up[kind], kind))
-    return [
-        Row(
-            (
-                failure_label(kind),
-                str(given_up[kind]),
-                str(len(attempts.get(kind, []))),
-                attempts[kind][-1].failure_message if kind in attempts else "",
-            )
-        )
-        for kind in kinds
-    ]
-
-
-def _difference_rows(evaluations: Iterable[EvaluationRecord]) -> list[Row]:
-    """By argument: in how many trainings something else took effect, with the latest example."""
-    found: dict[str, list[Json]] = {}
-    for each in evaluations:
-        for name, pair in each.differences.items():
-            found.setdefault(name, []).append(pair)
-    rows = []
-    for name, pairs in sorted(found.items(), key=lambda item: -len(item[1])):
-        requested, effective = pair if isinstance(pair := pairs[-1], list) and len(pair) == 2 else (None, pair)  # noqa: PLR2004
-        rows.append(Row((name, str(len(pairs)), _value(requested), _value(effective))))
-    return rows
-
-
-def _setting_rows(search: SearchRecord) -> list[Row]:
-    rows = [Row(("objective", search.objective)), Row(("data content", search.data_hash))]
-    for key, value in search.document.items():
-        if key == "genes":
-            continue
-        if isinstance(value, dict):
-            rows += [Row((f"{key}.{inner}", _value(setting))) for inner, setting in value.items()]
-        else:
-            rows.append(Row((key, _value(value))))
-    return rows
-
-
 def _notes(individuals: Sequence[IndividualRecord], evaluations: Sequence[EvaluationRecord]) -> list[str]:
     notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))[:5]
     scored = sum(each.fitness is not None for each in individuals)
@@ -289,11 +235,3 @@ def _notes(individuals: Sequence[IndividualRecord], evaluations: Sequence[Evalua
             f"{min(LINES, scored)}: the best, and the others spread evenly over the search."
         )
     return notes
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_value, value))
-    return MISSING if value is None else compact(value)

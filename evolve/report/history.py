@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from evolve.formatting import role_text
 from evolve.ledger.records import IndividualRecord
 from evolve.overview import GenerationSummary
 from evolve.report.plot import Figure, axes, fitness_of, safe, short
@@ -13,6 +15,8 @@ SVG_LIMIT = 2000
 """More dots than this are drawn by WebGL."""
 _FEW_STEPS = 10
 _MARKED = 60
+_CROSS: Mapping[str, Any] = {"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": "@bad"}}
+_TRIANGLE: Mapping[str, Any] = {"symbol": "triangle-down-open", "size": 8, "color": "@line"}
 
 
 def fitness_range(individuals: Sequence[IndividualRecord], default: float | None) -> tuple[float, float]:
@@ -37,7 +41,10 @@ def fitness_history(
         span: See `fitness_range`.
     """
     scored = [(order, each) for order, each in enumerate(history, 1) if each.fitness is not None]
-    failed = [(order, each) for order, each in enumerate(history, 1) if each.fitness is None]
+    failed = [(order, each) for order, each in enumerate(history, 1) if each.failure is not None]
+    stopped = [
+        (order, each) for order, each in enumerate(history, 1) if each.fitness is None and each.failure is None
+    ]
     dots = {
         "type": "scattergl" if len(history) > SVG_LIMIT else "scatter",
         "mode": "markers",
@@ -57,8 +64,9 @@ def fitness_history(
         "<extra></extra>",
     }
     data = [dots, _running_best(scored, len(history))]
-    if failed:
-        data.append(_failures(failed, span[0] + 0.03 * (span[1] - span[0])))
+    floor = span[0] + 0.03 * (span[1] - span[0])
+    data += [_marks("failed", failed, floor, _CROSS)] if failed else []
+    data += [_marks("stopped", stopped, floor, _TRIANGLE)] if stopped else []
     if default is not None and history:
         data.append(_line([1, max(len(history), 2)], [default] * 2, "default", "@muted", dash="dash"))
     layout = axes("evaluation", metric)
@@ -111,18 +119,25 @@ def _running_best(scored: Sequence[tuple[int, IndividualRecord]], end: int) -> F
     return _line(x, y, "best so far", "@best", shape="hv")
 
 
-def _failures(failed: Sequence[tuple[int, IndividualRecord]], floor: float) -> Figure:
-    kinds = [each.failure.value.replace("_", " ") if each.failure else each.state.value for _, each in failed]
+def _marks(
+    name: str, shown: Sequence[tuple[int, IndividualRecord]], floor: float, marker: Mapping[str, Any]
+) -> Figure:
+    """Individuals without a fitness, along the lower edge."""
+    kinds = [each.failure.value.replace("_", " ") if each.failure else _ended(each) for _, each in shown]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "failed",
-        "x": [order for order, _ in failed],
-        "y": [short(floor)] * len(failed),
-        "text": [f"individual {each.number}: {kind}" for (_, each), kind in zip(failed, kinds, strict=True)],
+        "name": name,
+        "x": [order for order, _ in shown],
+        "y": [short(floor)] * len(shown),
+        "text": [f"individual {each.number}: {kind}" for (_, each), kind in zip(shown, kinds, strict=True)],
         "hoverinfo": "text",
-        "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": "@bad"}},
+        "marker": dict(marker),
     }
+
+
+def _ended(individual: IndividualRecord) -> str:
+    return role_text(individual) or individual.state.value
 
 
 def _line(

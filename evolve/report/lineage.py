@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evolve.formatting import number
+from evolve.formatting import number, role_text
 from evolve.ledger.records import IndividualRecord
 from evolve.report.plot import Figure, axes, safe, short
 
@@ -33,6 +33,7 @@ def lineage(family: Sequence[IndividualRecord], metric: str) -> Figure:
                 "opacity": 1,
                 "size": [16 if index == 0 else 11 for index in range(len(family))],
                 "color": ["@best" if index == 0 else "@dot" for index in range(len(family))],
+                "symbol": ["square" if role_text(each) else "circle" for each in family],
                 "line": {"width": 1.5, "color": "@surface"},
             },
         }
@@ -78,6 +79,8 @@ def story(individual: IndividualRecord, metric: str) -> list[str]:
         f"individual {individual.number}, generation {individual.generation}",
         f"{metric} {number(individual.fitness)}",
     ]
+    if role := role_text(individual):
+        lines.append(role)
     if individual.inherited_from is not None:
         lines.append(f"started from the weights of #{individual.inherited_from}")
     by_origin: dict[str, list[str]] = {}

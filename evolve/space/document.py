@@ -173,6 +173,11 @@ class SearchSpace(Part):
         full: Any = 1.0 if rungs is None else self.train.get(rungs.over, FULL[rungs.over])
         return float(full) if self.rung_levels() else 1.0
 
+    def training_share(self, level: float) -> float:
+        """What a training up to a level costs, as a share of a whole one; pixels count by their area."""
+        share = level / self.full_training()
+        return share * share if self.search.rungs is not None and self.search.rungs.over == "imgsz" else share
+
     def rung_levels(self) -> tuple[float, ...]:
         """What a trial has had at each rung, ascending and below a whole training; in epochs, pixels or a share.
 
