@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.dashboard.sections.overview import rungs_said
+from api.dashboard.sections.population import state_cell
 from evolve.formatting import algorithm_label, algorithm_of, role_text
 from evolve.leaders import leader_columns
 from evolve.ledger import Ledger
 from evolve.ledger.records import IndividualRecord
 from evolve.overview import costs
 from evolve.report import write_report
+from evolve.report.lineage import lineage, story
 from evolve.report.rungs import MOST_DOTS, judged
 from evolve.rung_agreement import Agreement, Pair, Why, agreement, agreement_in, correlation, firsts
 from evolve.rung_table import caveat, rung_note, rung_table, saved_text
@@ -326,6 +328,11 @@ def test_a_column_says_who_is_no_individual_of_the_search() -> None:
     assert "took" not in leader_columns(BY_HAND[:1], 0.2, {}, "fitness")
     assert [role_text(each) for each in BY_HAND[7:9]] == ["repeats #0", ""]
     assert role_text(BY_HAND[-1]) == "final of #2"
+    assert state_cell(BY_HAND[4]) == {"text": "stopped", "mark": "stopped", "under": "continues #3"}
+    assert state_cell(BY_HAND[6]) == {"text": "diverged", "mark": "failed"}
+    assert story(BY_HAND[4], "mAP")[2] == "continues #3"
+    squares = lineage([BY_HAND[5], *BY_HAND[3:5]], "mAP")["data"][-1]["marker"]["symbol"]
+    assert squares == ["square", "circle", "square"]
     assert leader_columns([whole(0, -0.5)], None, {0: 60.0}, "fitness")["per hour"] == ["–"]  # noqa: RUF001
 
 

@@ -24,7 +24,7 @@ from api.dashboard.sections.lineage import FAMILY, gene_rows
 from api.dashboard.sections.population import state_cell
 from api.dashboard.site import site
 from evolve.exceptions import NotFound
-from evolve.formatting import MISSING, clean, duration, failure_label, gain, number
+from evolve.formatting import MISSING, clean, duration, failure_label, gain, number, role_text
 from evolve.ledger import Ledger
 from evolve.ledger.records import EpochRecord, EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.overview import ancestors, default_fitness
@@ -216,7 +216,7 @@ class _Page:
 
     def _show_lineage(self, snapshot: Snapshot, individual: IndividualRecord) -> None:
         family = ancestors(snapshot.individuals, individual.number, FAMILY)
-        how = ", ".join(individual.operators).replace("_", " ")
+        how = role_text(individual) or ", ".join(individual.operators).replace("_", " ")
         start = (
             ""
             if individual.inherited_from is None

@@ -24,7 +24,7 @@ from api.dashboard.sections.population import Population
 from api.dashboard.sections.settings import Settings
 from api.dashboard.sections.workers import Workers
 from api.dashboard.site import site
-from evolve.formatting import clean
+from evolve.formatting import algorithm_label, clean
 from evolve.ledger.records import SearchRecord, SearchState
 
 SECONDS = 1.0
@@ -80,6 +80,8 @@ class _Page:
                     text("span", record.id, "mono")
                     text("span", what_of(record))
                     text("span", f"submitted {_moment(record.created_at)}")
+                    if algorithm := algorithm_label(record.document):
+                        text("span", f"searched by {algorithm}")
                     if record.priority:
                         text("span", f"priority {record.priority}")
             self._actions = Actions(self._view, record, self._refresh_now)

@@ -26,7 +26,7 @@ from api.dashboard.facts import (
 from api.dashboard.following import follow
 from api.dashboard.frame import page
 from api.dashboard.site import Site, site
-from evolve.formatting import clean, duration, gain, gain_text, number
+from evolve.formatting import algorithm_label, clean, duration, gain, gain_text, number
 from evolve.ledger.pages import SEARCH_ORDERS
 from evolve.ledger.records import SearchRecord, SearchState
 
@@ -200,7 +200,8 @@ class _List:
     def _row(self, search: SearchRecord, now: float) -> dict[str, Any]:
         total, progress = total_of(search), progress_of(search)
         improvement = gain(search.best_fitness, search.default_fitness)
-        done = f"{search.evaluated}" if total is None else f"{search.evaluated}/{total}"
+        # finals come after all others
+        done = f"{search.evaluated}" if total is None else f"{min(search.evaluated, total)}/{total}"
         words = state_words(search)
         best: dict[str, Any] = cell(number(search.best_fitness), note=metric_of(search))
         if search.best_individual is not None:
@@ -208,7 +209,11 @@ class _List:
         return row(
             search.id,
             [
-                cell(search.name, f"/searches/{search.id}", under=search.id),
+                cell(
+                    search.name,
+                    f"/searches/{search.id}",
+                    under=" ".join((search.id, algorithm_label(search.document))),
+                ),
                 cell(words, mark=words, note=clean(search.reason)),
                 cell(done, bar=progress or 0.0, tone="bad" if search.state is SearchState.FAILED else "plain"),
                 cell(duration(remaining_of(search))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from api.dashboard.charts.base import Options
@@ -23,8 +24,10 @@ from api.dashboard.facts import (
 from api.dashboard.live import News, RunningTrial, Snapshot
 from api.dashboard.sections.base import Section
 from evolve.formatting import best_label, duration, failure_label, gain, number, verdict
-from evolve.ledger.records import SearchRecord, SearchState
+from evolve.ledger.records import IndividualRecord, SearchRecord, SearchState
 from evolve.overview import default_fitness, generations, searched
+from evolve.rung_agreement import agreement_in
+from evolve.rung_table import rung_note
 from evolve.trial import Role
 
 _NEWS = 6
@@ -44,6 +47,8 @@ class Overview(Section):
         self._progress = self._bar.parent_slot.parent if self._bar.parent_slot else self._bar
         self._tiles = Tiles("The search at a glance")
         self._answer = text("p", "", "ev-caption")
+        self._rungs = text("p", "", "ev-caption")
+        self._rungs.set_visibility(False)
         with block(classes="ev-wide-split"):
             with block("section", "ev-card"):
                 with block(classes="ev-card-head"):
@@ -70,6 +75,7 @@ class Overview(Section):
                     self._news = block("ul", "ev-list")
         self._shown_news: tuple[News, ...] = ()
         self._drawn: object = None
+        self._judged = -1
 
     async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
@@ -77,6 +83,7 @@ class Overview(Section):
         self._show_progress(record)
         self._show_tiles(snapshot)
         await self._show_curve(snapshot)
+        await self._show_rungs(snapshot)
         self._show_running(snapshot)
         self._show_news(snapshot.news[:_NEWS])
         return True
@@ -134,6 +141,16 @@ class Overview(Section):
             self._chart.show(options, meta, "fitness")
         self._drawn = state
 
+    async def _show_rungs(self, snapshot: Snapshot) -> None:
+        record = snapshot.record
+        if record.evaluated == self._judged:
+            return
+        key = ("rungs", record.id, record.evaluated)
+        found = await self.view.site.shared(key, _SHARED_SECONDS, rungs_said, record, snapshot.individuals)
+        self._rungs.text = found
+        self._rungs.set_visibility(bool(found))
+        self._judged = record.evaluated
+
     def _show_running(self, snapshot: Snapshot) -> None:
         trials = snapshot.running
         best = next((each for each in snapshot.individuals if each.number == snapshot.record.best_individual), None)
@@ -179,6 +196,12 @@ class Overview(Section):
                     )
                     who = f"#{each.individual}: " if each.individual is not None else ""
                     text("span", f"{who}{each.text}" + (" (tried again)" if each.retry else ""), "ev-small")
+
+
+def rungs_said(record: SearchRecord, individuals: Sequence[IndividualRecord]) -> str:
+    """What the rungs are worth; nothing where there are none, or nobody has reached one yet."""
+    found = agreement_in(record.document, individuals)
+    return "" if found is None else rung_note(found)
 
 
 def _curve(snapshot: Snapshot) -> tuple[Options, dict[str, Any]]:

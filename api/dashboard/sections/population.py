@@ -13,7 +13,7 @@ from api.dashboard.components.table import cell, column, row
 from api.dashboard.facts import genes_of, metric_of
 from api.dashboard.live import Snapshot
 from api.dashboard.sections.base import Section
-from evolve.formatting import MISSING, compact, failure_label, gain, number
+from evolve.formatting import MISSING, compact, failure_label, gain, number, role_text
 from evolve.ledger.records import IndividualRecord
 from evolve.overview import default_fitness
 from evolve.trial import Json, Role, TrialState
@@ -120,12 +120,14 @@ class Population(Section):
 
 
 def state_cell(individual: IndividualRecord) -> dict[str, Any]:
-    """What became of an individual."""
+    """What became of an individual, and below what it is there for if not for the search itself."""
+    more = {"under": role} if (role := role_text(individual)) else {}
     if individual.failure is not None and individual.told is not None:
-        return cell(failure_label(individual.failure), mark="failed")
+        return cell(failure_label(individual.failure), mark="failed", **more)
     if individual.reused_from is not None:
-        return cell(f"as #{individual.reused_from}", mark="completed", note="The same training was done before")
-    return cell(individual.state.value, mark=individual.state.value)
+        note = "The same training was done before"
+        return cell(f"as #{individual.reused_from}", mark="completed", note=note, **more)
+    return cell(individual.state.value, mark=individual.state.value, **more)
 
 
 def _gene(value: Json, default: Json) -> dict[str, Any]:
