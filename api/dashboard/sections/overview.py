@@ -75,7 +75,7 @@ class Overview(Section):
                     self._news = block("ul", "ev-list")
         self._shown_news: tuple[News, ...] = ()
         self._drawn: object = None
-        self._judged = -1
+        self._judged: object = None
 
     async def refresh(self, snapshot: Snapshot) -> bool:
         """Show a newer state of the search."""
@@ -143,13 +143,16 @@ class Overview(Section):
 
     async def _show_rungs(self, snapshot: Snapshot) -> None:
         record = snapshot.record
-        if record.evaluated == self._judged:
+        # a few verdicts more change little, and to read ten thousand individuals takes a quarter of a second
+        step = 1 if record.state.is_over else 1 + record.evaluated // 50
+        worth = (step, record.evaluated // step)
+        if worth == self._judged:
             return
-        key = ("rungs", record.id, record.evaluated)
+        key = ("rungs", record.id, worth)
         found = await self.view.site.shared(key, _SHARED_SECONDS, rungs_said, record, snapshot.individuals)
         self._rungs.text = found
         self._rungs.set_visibility(bool(found))
-        self._judged = record.evaluated
+        self._judged = worth
 
     def _show_running(self, snapshot: Snapshot) -> None:
         trials = snapshot.running
