@@ -19,6 +19,8 @@ _SPAN = 4.0
 
 ENOUGH = 8
 """Whole trainings after which partial ones teach nothing more."""
+_PATIENCE = 8
+_TRIFLE = 0.01
 _RECENT = 0.25
 _BEST = 0.5
 
@@ -69,6 +71,22 @@ class Archive:
         self._lengths.append(length)
         self._values.append(values)
         self._whole += length == 0
+
+    def individuals(self) -> list[Array]:
+        """Snapped genomes of all individuals, each once."""
+        return list(dict(zip(self.numbers, self._genomes, strict=True)).values())
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the latest whole trainings brought nothing better, but for trifles.
+
+        What is a trifle is told by how much the first of them differ, which no model chose.
+        """
+        whole = [values[0] for values, length in zip(self._values, self._lengths, strict=True) if length == 0]
+        if len(whole) <= 2 * _PATIENCE:
+            return False
+        gained = max(whole) - max(whole[:-_PATIENCE])
+        return bool(gained <= _TRIFLE * (max(whole) - float(np.median(whole[:_PATIENCE]))))
 
     @property
     def is_rich(self) -> bool:

@@ -57,6 +57,12 @@ class Geometry:
             if space.genes[name].when
         ]
 
+    @property
+    def controlling(self) -> list[int]:
+        """Dimensions of the categorical and boolean genes that decide whether others exist."""
+        parents = {condition[0] for _, conditions in self._conditions for condition in conditions}
+        return sorted(parent for parent in parents if self.choices[parent])
+
     def snap(self, genomes: Array) -> Array:
         """Move coordinates to those of the values that they stand for; to the default's where there is no gene."""
         snapped = np.clip(genomes, 0.0, 1.0)

@@ -28,10 +28,13 @@ STARTERS, STARTERS_ON_RUNGS = 5, 9
 """Individuals that fill the space evenly, the default among them, before a model takes over.
 
 With rungs most of them cost little."""
+DOUBT = 9.0
+"""By how much the model's length scales are shortened, by turns, when it finds nothing better any more."""
 _PAIR = 2
 
 _GENERATIONS = 6
 _SURVIVORS = 20
+_WATCHED = 40
 _CANDIDATES = 60
 _MOST_LEARNT = 100
 _MOST_KNOWN = 150
@@ -112,9 +115,12 @@ class Screening:
         scores = self.archive.scores(places, question.weights)
         surrogate = self._informed(question, places, scores)
         parents = self._parents(question, places, scores, surrogate)
+        kind = self._neglected(question) if question.daring else None
         pool: Brood | None = None
         for _ in range(_GENERATIONS):
             children = self._variation.breed(parents, self._count, question.generator)
+            if kind is not None:
+                children = self._variation.make(children, *kind)
             candidates = children if pool is None else pool.join(children)
             pool = self._select(candidates, surrogate, daring=question.daring)
             if len(pool) >= _PAIR:
@@ -127,6 +133,7 @@ class Screening:
         learn_from = checkpoint(len(places)), archive.is_rich
         if self._surrogate is None or self._learnt != learn_from:
             self._surrogate, self._learnt = self._learnt_from(places[: learn_from[0]]), learn_from
+        doubt = DOUBT if question.daring and archive.is_stalled else 1.0
         chosen = representative(scores, _MOST_KNOWN)
         places, scores = places[chosen], scores[chosen]
         pending = (
@@ -135,7 +142,7 @@ class Screening:
         whole = archive.whole(places)
         candidates = self._from_here(archive.seen(whole if len(whole) else places))
         seen = self._with_points(archive.seen(places))
-        self._surrogate.condition(seen, np.concatenate([scores, self._scores]), pending, candidates)
+        self._surrogate.condition(seen, np.concatenate([scores, self._scores]), pending, candidates, doubt)
         return self._surrogate
 
     def _learnt_from(self, places: Places) -> Surrogate:
@@ -152,6 +159,21 @@ class Screening:
 
     def _from_here(self, seen: Array) -> Array:
         return np.column_stack([seen, np.zeros(len(seen))]) if len(self._scores) else seen
+
+    def _neglected(self, question: Question) -> tuple[int, float] | None:
+        """A choice of a gene that controls others which was hardly tried: its dimension and coordinate.
+
+        A model takes what it knows of one kind for all kinds, and stays where its luck was. So each gets
+        half of its fair share for a while.
+        """
+        pending = np.array(question.pending).reshape(-1, self._codec.dimensions)
+        tried = [*self.archive.individuals(), *self._geometry.snap(pending)]
+        for dimension in self._geometry.controlling:
+            count = int(self._geometry.choices[dimension])
+            shares = np.bincount([int(genome[dimension] * count) for genome in tried], minlength=count)
+            if shares.min() < min(len(tried), _WATCHED) / (2 * count):
+                return dimension, (int(np.argmin(shares)) + 0.5) / count
+        return None
 
     def _parents(self, question: Question, places: Places, scores: Array, surrogate: Surrogate) -> Brood:
         """The individuals that are expected to be the fittest; noise makes the best observed ones look better."""

@@ -2,11 +2,11 @@
 
 Gaussian process regression (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006) by
 scikit-learn, with a Matern-5/2 kernel that has a length scale for every column. With a dozen trainings and more
-genes than that, the likelihood alone says nothing about length scales; so they have log-normal priors, and as no
-single prior is right for all data sets, a few models with different ones vote while there is little data.
+genes than that, the likelihood alone says nothing about length scales; so they have log-normal priors, and the most
+probable ones are taken.
 
-The last column is how much of a training an observation had (1 for all of it). So trainings that were stopped
-teach, too, and how far to trust them is learnt like everything else.
+One of the columns is how much of a training an observation had (0 for all of it, less for less). So trainings that
+were stopped teach, too, and how far to trust them is learnt like everything else.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import erfcx, logsumexp, ndtri
-from scipy.stats import rankdata
+from scipy.special import erfcx
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from evolve.search.geometry import Array
 
-LENGTH_SCALES = (-0.3,)
-"""Prior means of the log length scales, in widths of a gene's range, one for each model."""
+LENGTH_SCALE = -0.3
+"""Prior mean of the log length scales, in widths of a gene's range."""
 OPTIMISM = 2.0
 """Standard deviations above the mean, for the upper bound."""
 MAY_VARY = 40
-"""Up to so many observations all models vote, and they are fitted anew with each."""
+"""Up to so many observations, hyperparameters are learnt anew with each."""
 
 _LENGTH_DEVIATION = 0.7
 _SIGNAL_DEVIATION = 0.7
@@ -86,18 +85,19 @@ def _most_probable(model: _Regressor) -> Array:
 
 
 class Surrogate:
-    """A few Gaussian processes on the same observations.
+    """A Gaussian process whose hyperparameters are learnt less often than it takes in observations.
 
     Args:
         columns: Number of columns of an observation.
     """
 
     def __init__(self, columns: int) -> None:
-        self._columns = columns
-        self._thetas: list[Array] = []
-        self._models: list[_Regressor] = []
-        self._references: list[float] = []
-        self._noises: list[float] = []
+        self._start = np.concatenate([[0.0], np.full(columns, LENGTH_SCALE), [_NOISE]])
+        spread = np.concatenate([[_SIGNAL_DEVIATION], np.full(columns, _LENGTH_DEVIATION), [_NOISE_DEVIATION]])
+        self._prior = np.array([self._start, spread])
+        self._theta = self._start
+        self._model = _Regressor()
+        self._reference = 0.0
 
     def learn(self, seen: Array, scores: Array) -> None:
         """Find hyperparameters; `condition` is to follow.
@@ -106,17 +106,10 @@ class Surrogate:
             seen: Observations, shape (n, columns).
             scores: Warped, shape (n,).
         """
-        means = LENGTH_SCALES if len(scores) <= MAY_VARY else LENGTH_SCALES[:1]
-        self._thetas = [self._fit(mean, seen, scores) for mean in means]
+        model = _Regressor(_kernel(self._start), prior=self._prior)
+        self._theta = _most_probable(model.fit(seen, scores))
 
-    def _fit(self, mean: float, seen: Array, scores: Array) -> Array:
-        columns = self._columns
-        start = np.concatenate([[0.0], np.full(columns, mean), [_NOISE]])
-        spread = np.concatenate([[_SIGNAL_DEVIATION], np.full(columns, _LENGTH_DEVIATION), [_NOISE_DEVIATION]])
-        model = _Regressor(self._kernel(start), prior=np.array([start, spread]))
-        return _most_probable(model.fit(seen, scores))
-
-    def condition(self, seen: Array, scores: Array, pending: Array, candidates: Array) -> None:
+    def condition(self, seen: Array, scores: Array, pending: Array, candidates: Array, doubt: float = 1.0) -> None:
         """Take in observations under the hyperparameters that were learnt.
 
         Args:
@@ -126,26 +119,18 @@ class Surrogate:
                 workers their neighbourhood (Ginsbourger et al., "Kriging is well-suited to parallelize
                 optimization", 2010).
             candidates: What was trained in full, of which the best expected one is to be beaten.
+            doubt: By how much the length scales are shortened: what was seen then says less of what lies between.
         """
-        self._models, self._references = [], []
-        self._noises = [math.exp(theta[-1]) for theta in self._thetas]
-        for theta in self._thetas:
-            model = _Regressor(self._kernel(theta)).fit(seen, scores)
-            if len(pending):
-                expected = model.predict(pending)
-                model = _Regressor(self._kernel(theta)).fit(
-                    np.vstack([seen, pending]), np.concatenate([scores, expected])
-                )
-            self._models.append(model)
-            self._references.append(float(np.max(model.predict(candidates))))
-
-    def _kernel(self, theta: Array) -> Kernel:
-        signal, lengths, noise = math.exp(theta[0]), np.exp(theta[1:-1]), math.exp(theta[-1])
-        covariance = ConstantKernel(signal, _BOUNDS) * Matern(lengths, _BOUNDS, nu=2.5)
-        return covariance + WhiteKernel(noise, _BOUNDS)
+        theta = self._theta.copy()
+        theta[1:-1] -= math.log(doubt)
+        self._model = _Regressor(_kernel(theta)).fit(seen, scores)
+        if len(pending):
+            believed = np.concatenate([scores, self._model.predict(pending)])
+            self._model = _Regressor(_kernel(theta)).fit(np.vstack([seen, pending]), believed)
+        self._reference = float(np.max(self.mean(candidates)))
 
     def log_expected_improvement(self, genomes: Array) -> Array:
-        """Log of the mean over the models of the expected gain over the best so far.
+        """Log of the expected gain over the best so far.
 
         Args:
             genomes: Shape (n, columns).
@@ -153,14 +138,10 @@ class Surrogate:
         Returns:
             Shape (n,).
         """
-        votes = [
-            _log_expected_improvement(*_noiseless(model, noise, genomes), reference)
-            for model, noise, reference in zip(self._models, self._noises, self._references, strict=True)
-        ]
-        return np.asarray(logsumexp(votes, axis=0))
+        return _log_expected_improvement(*self._noiseless(genomes), self._reference)
 
     def upper_bound(self, genomes: Array) -> Array:
-        """What a genome may be worth if all goes well: the mean over the models of mean and `OPTIMISM` deviations.
+        """What a genome may be worth if all goes well: `OPTIMISM` deviations above the mean.
 
         Args:
             genomes: Shape (n, columns).
@@ -168,21 +149,24 @@ class Surrogate:
         Returns:
             Shape (n,).
         """
-        bounds = []
-        for model, noise in zip(self._models, self._noises, strict=True):
-            mean, deviation = _noiseless(model, noise, genomes)
-            bounds.append(mean + OPTIMISM * deviation)
-        return np.asarray(np.mean(bounds, axis=0))
+        mean, deviation = self._noiseless(genomes)
+        return np.asarray(mean + OPTIMISM * deviation)
 
     def mean(self, genomes: Array) -> Array:
         """Expected score, shape (n,)."""
-        return np.asarray(np.mean([model.predict(genomes) for model in self._models], axis=0))
+        return np.asarray(self._model.predict(genomes))
+
+    def _noiseless(self, genomes: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of what a genome is worth, without the noise of a training."""
+        mean, deviation = self._model.predict(genomes, return_std=True)
+        noise = math.exp(self._theta[-1])
+        return mean, np.sqrt(np.maximum(deviation**2 - noise, _SMALLEST))
 
 
-def _noiseless(model: _Regressor, noise: float, genomes: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of what a genome is worth, without the noise of a training."""
-    mean, deviation = model.predict(genomes, return_std=True)
-    return mean, np.sqrt(np.maximum(deviation**2 - noise, _SMALLEST))
+def _kernel(theta: Array) -> Kernel:
+    signal, lengths, noise = math.exp(theta[0]), np.exp(theta[1:-1]), math.exp(theta[-1])
+    covariance = ConstantKernel(signal, _BOUNDS) * Matern(lengths, _BOUNDS, nu=2.5)
+    return covariance + WhiteKernel(noise, _BOUNDS)
 
 
 def _log_expected_improvement(mean: Array, deviation: Array, reference: float) -> Array:
@@ -198,16 +182,15 @@ def _log_expected_improvement(mean: Array, deviation: Array, reference: float) -
 
 
 def warp(fitness: Sequence[float] | Array) -> Array:
-    """Scores with mean 0 and deviation 1, of any fitness: half its rank, half how far it is from the median.
+    """Scores with mean 0 and deviation 1, of any fitness: how far from the median, in units of the best's lead.
 
-    Ranks alone would hide that one individual is far better; distances alone are ruled by those that failed to
-    learn anything.
+    Those that failed to learn anything are cut off, or their distances would rule all others. Ranks are no scores:
+    they would pull apart what is all but equal, and a model would take that for noise.
     """
     values = np.asarray(fitness, dtype=float)
-    count, median = len(values), np.median(values)
-    ranks = ndtri((rankdata(values) - 0.375) / (count + 0.25))
-    distances = np.maximum((values - median) / max(float(values.max() - median), 1e-12), _WORST)
-    return _standard(0.5 * _standard(ranks) + 0.5 * _standard(distances))
+    median = float(np.median(values))
+    lead = max(float(values.max()) - median, _SMALLEST)
+    return _standard(np.maximum((values - median) / lead, _WORST))
 
 
 def _standard(values: Array) -> Array:
