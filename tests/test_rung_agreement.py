@@ -29,7 +29,7 @@ from evolve.report.rungs import MOST_DOTS, judged
 from evolve.rung_agreement import Agreement, Pair, Why, agreement, agreement_in, correlation, firsts
 from evolve.rung_table import caveat, rung_note, rung_table, saved_text
 from evolve.search.genetic import GeneticSearch
-from evolve.search.rungs import PROBATION, Rungs, is_exempt, misleads
+from evolve.search.rungs import CONTROL, PROBATION, Rungs, is_exempt, misleads
 from evolve.space import SearchSpace
 from evolve.tables import search_view, searches_table
 from evolve.trial import FailureKind, Role, TrialState
@@ -66,11 +66,11 @@ BY_HAND = [
     individual(6, told=6, rungs={2.0: 0.02}, failure=FailureKind.DIVERGED, state=TrialState.FAILED),
     whole(7, 0.19, 0.1, 0.1, role=Role.REPEAT, original=0, seed=1),
     whole(8, 0.3, 0.12, 0.2),
-    whole(11, 0.1, 0.01, 0.05),
     individual(12),
-    whole(13, 0.6, 0.3, 0.4, role=Role.FINAL, original=2),
+    whole(CONTROL - 1, 0.1, 0.01, 0.05),
+    whole(CONTROL, 0.6, 0.3, 0.4, role=Role.FINAL, original=2),
 ]
-"""1 was stopped for good, 3 was continued twice, 6 failed, 11 is a control, 12 is in training."""
+"""1 was stopped for good, 3 was continued twice, 6 failed, 12 is in training, the one before the last is a control."""
 
 
 def by_hand() -> Agreement:
@@ -88,7 +88,7 @@ def test_what_became_of_each_at_each_rung() -> None:
         Pair(2, 0.3, 0.5, Why.PASSED),
         Pair(3, 0.2, 0.4, Why.PASSED),
         Pair(8, 0.12, 0.3, Why.PASSED),
-        Pair(11, 0.01, 0.1, Why.CONTROL),
+        Pair(CONTROL - 1, 0.01, 0.1, Why.CONTROL),
     )
     assert low.waiting == ((1, 0.05), (6, 0.02))
     assert (low.regardless, high.waiting) == (2, ())
@@ -103,7 +103,7 @@ def test_what_was_saved() -> None:
 
 
 def test_those_after_the_first_are_no_choice_of_the_rungs() -> None:
-    members = [whole(number, number / 100, number / 100) for number in range(PROBATION + 3)]
+    members = [whole(number, number / 100, number / 100) for number in range(CONTROL + 1)]
     found = agreement(rungs_space(), members)
     assert found is not None
     kinds = {pair.number: pair.why for pair in found.rungs[0].pairs}
@@ -117,7 +117,7 @@ def test_those_after_the_first_are_no_choice_of_the_rungs() -> None:
         else Why.PASSED
         for number in kinds
     }
-    assert "the default, 1 control and 3 later ones" in caveat(found)
+    assert f"the default, 1 control and {CONTROL - PROBATION} later ones" in caveat(found)
     assert "rather too low" not in caveat(found), "nobody was stopped"
     assert "rather too low" in caveat(by_hand())
 
@@ -271,7 +271,7 @@ def test_the_report_has_a_section_with_a_figure_for_each_rung(tmp_path: Path) ->
     assert "0.9 saved (16 epochs)" in page
     low, high = (figures_of(page)[f"rung-{index}"] for index in (0, 1))
     assert {trace["name"] for trace in low["data"]} == {"let pass", "controls", "default", "no whole training"}
-    assert next(trace for trace in low["data"] if trace["name"] == "controls")["customdata"] == [11]
+    assert next(trace for trace in low["data"] if trace["name"] == "controls")["customdata"] == [CONTROL - 1]
     assert "yaxis2" in low["layout"]
     assert "yaxis2" not in high["layout"]
     assert page.count('class="figure rung"') == 2

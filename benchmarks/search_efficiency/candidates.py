@@ -79,8 +79,8 @@ class Evolve:
 
 
 def plain(name: str) -> str:
-    """A name that a gene may have."""
-    return re.sub(r"\W", "_", name)
+    """A name that a gene may have, and that is no training setting of ours."""
+    return "p_" + re.sub(r"\W", "_", name)
 
 
 def gene(parameter: Any) -> Json:

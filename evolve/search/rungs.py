@@ -31,7 +31,7 @@ PROBATION = 15
 
 The later ones are the choice of a model that knows much by then: all are good, and a short training can hardly tell
 them apart."""
-CONTROL = 12
+CONTROL = 24
 """One of so many individuals is trained to its end whatever the rungs say."""
 _CERTAIN = 0.999
 

@@ -164,14 +164,14 @@ class Screening:
         """A choice of a gene that controls others which was hardly tried: its dimension and coordinate.
 
         A model takes what it knows of one kind for all kinds, and stays where its luck was. So each gets
-        half of its fair share for a while.
+        its fair share for a while.
         """
         pending = np.array(question.pending).reshape(-1, self._codec.dimensions)
         tried = [*self.archive.individuals(), *self._geometry.snap(pending)]
         for dimension in self._geometry.controlling:
             count = int(self._geometry.choices[dimension])
             shares = np.bincount([int(genome[dimension] * count) for genome in tried], minlength=count)
-            if shares.min() < min(len(tried), _WATCHED) / (2 * count):
+            if shares.min() < min(len(tried), _WATCHED) / count:
                 return dimension, (int(np.argmin(shares)) + 0.5) / count
         return None
 
