@@ -31,7 +31,7 @@ class Why(StrEnum):
 
     PASSED = "let pass"  # or continued later
     DEFAULT = "default"
-    CONTROL = "control"  # one of twelve, to see whether the rungs are right
+    CONTROL = "control"  # one of twenty-four, to see whether the rungs are right
     LATER = "later one"  # the rungs are for the first individuals only
 
 

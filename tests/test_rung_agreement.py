@@ -70,7 +70,7 @@ BY_HAND = [
     whole(CONTROL - 1, 0.1, 0.01, 0.05),
     whole(CONTROL, 0.6, 0.3, 0.4, role=Role.FINAL, original=2),
 ]
-"""1 was stopped for good, 3 was continued twice, 6 failed, 12 is in training, the one before the last is a control."""
+"""1 was stopped for good, 3 was continued twice, 6 failed, 12 is in training, the last but one is a control."""
 
 
 def by_hand() -> Agreement:
