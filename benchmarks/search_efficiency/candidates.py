@@ -55,7 +55,8 @@ class Evolve:
             self._begin(self._search.ask(1)[0])
         key = self._going.popleft()
         proposal = self._proposals[key]
-        length = next(stop for stop in self._stops if stop not in self._seen[key])
+        stops = self._stops if self._search.is_judged(proposal.number) else [self._full]
+        length = next(stop for stop in stops if stop not in self._seen[key])
         return key, {self._names[name]: value for name, value in proposal.params.items()}, length
 
     def _begin(self, proposal: Proposal) -> None:

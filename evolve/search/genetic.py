@@ -93,6 +93,10 @@ class GeneticSearch:
         """Whether a trial may go on after an epoch; see `Rungs`."""
         return self._rungs.report(number, epoch, fitness)
 
+    def is_judged(self, number: int) -> bool:
+        """Whether a trial has rungs to pass."""
+        return not self._rungs.passes(self._rungs.first(number))
+
     def tell(self, outcome: Outcome) -> None:
         """Take in a verdict; a generational search thinks about it when its generation is complete."""
         if outcome.proposal.role is Role.FINAL:

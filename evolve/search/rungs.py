@@ -81,7 +81,7 @@ class Rungs:
 
     def beginning(self, number: int) -> tuple[Role, dict[str, Json]]:
         """As what a newborn begins, and with which settings: a cheap training first, if not stopped by epochs."""
-        if self._by_epochs or not self.levels or self._passes(number):
+        if self._by_epochs or not self.levels or self.passes(number):
             return Role.SEARCH, {}
         return Role.PARTIAL, self._settings(0)
 
@@ -105,11 +105,11 @@ class Rungs:
             reached = len(self._values[rung].keys() | {first})
             if self._at_once:
                 self._values[rung].setdefault(first, best)
-            if self._passes(first) or better < reached // self._factor or not self._trusted[rung]:
+            if self.passes(first) or better < reached // self._factor or not self._trusted[rung]:
                 return Decision.CONTINUE
             return Decision.STOP
 
-    def _passes(self, first: int) -> bool:
+    def passes(self, first: int) -> bool:
         """Whether an individual is trained to its end whatever the rungs say."""
         return is_exempt(first) or self._entered.get(first, len(self._entered)) >= PROBATION
 

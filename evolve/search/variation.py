@@ -114,12 +114,19 @@ class Variation:
         origins = _origins(genomes, Brood(parents.genomes, holders, parents.operators), firsts, seconds, drawn)
         return Brood(genomes, origins, tuple(self._names[name] for name in drawn))
 
-    def make(self, brood: Brood, dimension: int, coordinate: float) -> Brood:
-        """The same children, but all with this choice of a gene, which counts as mutated where it was another."""
-        genomes, origins = brood.genomes.copy(), brood.origins.copy()
-        origins[genomes[:, dimension] != coordinate, dimension] = MUTATED
+    def strangers(self, dimension: int, coordinate: float, count: int, generator: random.Random) -> Brood:
+        """Fresh samples that all have one choice of a gene.
+
+        Args:
+            dimension: Of the gene.
+            coordinate: Of the choice.
+            count: How many.
+            generator: All chance comes from here.
+        """
+        rng = np.random.default_rng(generator.getrandbits(63))
+        genomes = rng.random((count, len(self._geometry.choices)))
         genomes[:, dimension] = coordinate
-        return Brood(self._geometry.snap(genomes), origins, brood.operators)
+        return Brood(self._geometry.snap(genomes), np.full(genomes.shape, SAMPLED), ("stranger",) * count)
 
     def _differential(self, genomes: Array, firsts: Places, seconds: Places, rng: np.random.Generator) -> Array:
         """Current-to-pbest/1 (Zhang and Sanderson, "JADE", 2009); categories come whole from one of the three."""
