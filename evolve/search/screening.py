@@ -36,6 +36,7 @@ _GENERATIONS = 6
 _SURVIVORS = 20
 _WATCHED = 40
 _STRANGERS = 8
+_MUCH = 16
 _CANDIDATES = 60
 _MOST_LEARNT = 100
 _MOST_KNOWN = 150
@@ -116,13 +117,16 @@ class Screening:
         scores = self.archive.scores(places, question.weights)
         surrogate = self._informed(question, places, scores)
         parents = self._parents(question, places, scores, surrogate)
-        if question.daring and (kind := self._neglected(question)) is not None:
+        kind = self._neglected(question) if question.daring else None
+        if kind is not None and len(places) < _MUCH:
             strangers = self._variation.strangers(*kind, _STRANGERS, question.generator)
             if len(found := self._select(strangers, surrogate, daring=False)):
                 return found
         pool: Brood | None = None
         for _ in range(_GENERATIONS):
             children = self._variation.breed(parents, self._count, question.generator)
+            if kind is not None:
+                children = self._variation.choose(children, *kind)
             candidates = children if pool is None else pool.join(children)
             pool = self._select(candidates, surrogate, daring=question.daring)
             if len(pool) >= _PAIR:

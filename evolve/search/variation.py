@@ -128,6 +128,13 @@ class Variation:
         genomes[:, dimension] = coordinate
         return Brood(self._geometry.snap(genomes), np.full(genomes.shape, SAMPLED), ("stranger",) * count)
 
+    def choose(self, brood: Brood, dimension: int, coordinate: float) -> Brood:
+        """The same children, but all with this choice of a gene, which counts as mutated where it was another."""
+        genomes, origins = brood.genomes.copy(), brood.origins.copy()
+        origins[genomes[:, dimension] != coordinate, dimension] = MUTATED
+        genomes[:, dimension] = coordinate
+        return Brood(self._geometry.snap(genomes), origins, brood.operators)
+
     def _differential(self, genomes: Array, firsts: Places, seconds: Places, rng: np.random.Generator) -> Array:
         """Current-to-pbest/1 (Zhang and Sanderson, "JADE", 2009); categories come whole from one of the three."""
         first, second = genomes[firsts], genomes[seconds]
