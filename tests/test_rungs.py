@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evolve.search.base import Decision, Outcome, Proposal
 from evolve.search.genetic import GeneticSearch
-from evolve.search.rungs import PROBATION, Rungs, is_exempt, misleads
+from evolve.search.rungs import CONTROL, PROBATION, Rungs, is_exempt, misleads
 from evolve.space import SearchSpace
 from evolve.trial import FailureKind, Role
 from simulated_trials import Curve, Trials, assert_goes_on
@@ -98,7 +98,7 @@ def test_the_best_so_far_counts_and_not_the_last() -> None:
 def test_some_always_pass() -> None:
     rungs = Rungs(rung_space())
     climbing([0.9] * 9, rungs)
-    for number in (0, 11, 23):
+    for number in (0, CONTROL - 1, 2 * CONTROL - 1):
         assert is_exempt(number)
         rungs.enter(proposal(number))
         assert rungs.report(number, 3, 0.0) is Decision.CONTINUE
