@@ -62,13 +62,15 @@ def searched(options: argparse.Namespace, algorithm: str, seed: int) -> Search:
     name = f"{algorithm}-{seed}"
     ledger = Ledger(Settings(home=options.home).ledger_url)
     try:
-        record = ledger.search(name)
+        number = ledger.search(name).id
+        if not ledger.search(number).state.is_over:
+            resume_search(number, home=options.home)
     except SearchNotFound:
-        ran = run_search(space(options, algorithm, seed), home=options.home, inline=True)
-        return Search(ledger, ran.id)
-    if not record.state.is_over:
-        resume_search(record.id, home=options.home)
-    return Search(ledger, record.id)
+        number = run_search(space(options, algorithm, seed), home=options.home, inline=True).id
+    search = Search(ledger, number)
+    if not search.state.is_over:
+        raise SystemExit(f"{name}: interrupted; the same command goes on")
+    return search
 
 
 def curve(individuals: Sequence[IndividualRecord], epochs: int) -> list[tuple[float, float]]:
