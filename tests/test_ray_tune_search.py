@@ -163,8 +163,8 @@ def test_what_cannot_be_searched_is_refused() -> None:
         search.suggest("0")
     with pytest.raises(InputError, match="needs metric= and mode="):
         EvolveSearch(space()).suggest("0")
-    with pytest.raises(InputError, match="rungs"):
-        EvolveSearch(space(search={"rungs": {}}, train={"epochs": 9}))
+    with pytest.raises(InputError, match="repeats"):
+        EvolveSearch(space(search={"repeats": {"default": 1}}))
     with pytest.raises(SpaceError, match="unknown setting 'popluation'; did you mean 'population'"):
         EvolveSearch(popluation=3)
 

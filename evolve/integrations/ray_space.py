@@ -76,12 +76,12 @@ class OwnProblem:
 
     def __init__(self, space: SearchSpace) -> None:
         search = space.search
-        if space.objectives or search.rungs is not None or search.repeats != RepeatSettings():
+        if space.objectives or search.repeats != RepeatSettings():
             raise InputError(
-                "EvolveSearch: objectives, search.rungs and search.repeats must be left out; a trial of Ray Tune "
-                "has one result, and Ray's schedulers stop it"
+                "EvolveSearch: objectives and search.repeats must be left out; a trial of Ray Tune has one result"
             )
-        self.space = space
+        # it is Ray's schedulers that stop trials
+        self.space = space.model_copy(update={"search": search.model_copy(update={"rungs": None})})
 
     def configuration(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """See `Problem`."""
