@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from evolve.objectives import Objectives, figure
 from evolve.pareto import compared, front, front_of, hypervolume
 from evolve.search import pareto
+from evolve.search.operators import Individual
 from evolve.trial import FailureKind, Role, TrialFailed
 from sample_searches import individual
 
@@ -133,8 +134,8 @@ class TestHypervolume:
         assert hypervolume(values[:-1], reference) <= whole * (1 + 1e-12)
 
 
-def population(values) -> list[pareto.TradeOff]:
-    return [pareto.TradeOff((0.5,), number, value) for number, value in enumerate(values)]
+def population(values) -> list[Individual]:
+    return [Individual((0.5,), number, *value) for number, value in enumerate(values)]
 
 
 class TestSelection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +18,12 @@ from deap.tools import emo
 
 from evolve.pareto import Values
 
+if TYPE_CHECKING:
+    from evolve.search.operators import Individual
+
 RHO = 0.05
 """ParEGO's share of the plain sum: it tells apart what is equal in the worst objective."""
 _MANY = 200
-
-
-class TradeOff(list[float]):
-    """A genome with its objectives, in the form in which DEAP's selection wants it.
-
-    Attributes:
-        number: The individual's.
-        fitness: Its objectives; `crowding_dist` is there once it was in a call of `survivors`.
-    """
-
-    def __init__(self, genome: Sequence[float], number: int, objectives: Sequence[float]) -> None:
-        super().__init__(genome)
-        self.number = number
-        self.fitness = objectives_fitness(len(objectives))(tuple(objectives))
 
 
 @cache
@@ -43,15 +32,15 @@ def objectives_fitness(count: int) -> type[Any]:
     return type(f"Objectives{count}", (base.Fitness,), {"weights": (1.0,) * count})
 
 
-def fronts(population: Sequence[TradeOff]) -> list[list[TradeOff]]:
+def fronts(population: Sequence[Individual]) -> list[list[Individual]]:
     """The population in layers: those that nobody dominates, those that only the former dominate, and so on."""
     if not population:
         return []
-    layers: list[list[TradeOff]] = tools.sortNondominated(population, len(population))
+    layers: list[list[Individual]] = tools.sortNondominated(population, len(population))
     return layers
 
 
-def survivors(population: Sequence[TradeOff], amount: int) -> list[TradeOff]:
+def survivors(population: Sequence[Individual], amount: int) -> list[Individual]:
     """NSGA-II's environmental selection: layer by layer, the least crowded of the last one that has room.
 
     All of them know how crowded they are among each other afterwards, which `tournament` needs. Of equals the older
@@ -64,14 +53,14 @@ def survivors(population: Sequence[TradeOff], amount: int) -> list[TradeOff]:
     return kept
 
 
-def _nsga2(population: list[TradeOff], amount: int) -> list[TradeOff]:
+def _nsga2(population: list[Individual], amount: int) -> list[Individual]:
     if amount <= 0:
         return []
-    kept: list[TradeOff] = tools.selNSGA2(population, amount, nd="log" if len(population) > _MANY else "standard")
+    kept: list[Individual] = tools.selNSGA2(population, amount, nd="log" if len(population) > _MANY else "standard")
     return kept
 
 
-def tournament(population: Sequence[TradeOff], amount: int, generator: random.Random) -> list[TradeOff]:
+def tournament(population: Sequence[Individual], amount: int, generator: random.Random) -> list[Individual]:
     """Parents by binary tournaments: who dominates the other wins, else who stands less crowded, else chance.
 
     The rule is that of DEAP's `selTournamentDCD`, which wants populations of multiples of four and draws each
@@ -82,7 +71,7 @@ def tournament(population: Sequence[TradeOff], amount: int, generator: random.Ra
         amount: How many parents; consecutive ones differ where the population has two members.
         generator: Where chance comes from.
     """
-    chosen: list[TradeOff] = []
+    chosen: list[Individual] = []
     for _ in range(amount):
         others = [each for each in population if not chosen or each is not chosen[-1]] or list(population)
         pair = generator.sample(others, min(2, len(others)))
@@ -90,7 +79,7 @@ def tournament(population: Sequence[TradeOff], amount: int, generator: random.Ra
     return chosen
 
 
-def _winner(one: TradeOff, other: TradeOff, generator: random.Random) -> TradeOff:
+def _winner(one: Individual, other: Individual, generator: random.Random) -> Individual:
     if one.fitness.dominates(other.fitness):
         return one
     if other.fitness.dominates(one.fitness):

@@ -8,7 +8,7 @@ import numpy as np
 from deap import tools
 
 from evolve.search.operators import Individual
-from evolve.search.pareto import TradeOff, survivors
+from evolve.search.pareto import survivors
 from evolve.space import SearchSettings
 
 _FEWEST = 2
@@ -34,7 +34,7 @@ class Population:
             self._best, self._quiet_since = best, told
         size = self._settings.population
         if any(len(each.fitness.values) > 1 for each in born):
-            self.members = _least_dominated([*self.members, *born], size)
+            self.members = survivors([*self.members, *born], size)
         elif self._settings.generational:
             elite = tools.selBest(self.members, self._settings.elites)
             self.members = elite + tools.selBest(born, size - len(elite))
@@ -63,13 +63,6 @@ class Population:
         if len(self.members) < _FEWEST:
             return 0.0
         return float(np.mean(np.std(np.asarray(self.members, dtype=float), axis=0)))
-
-
-def _least_dominated(individuals: Sequence[Individual], size: int) -> list[Individual]:
-    """NSGA-II's choice among those with several objectives."""
-    by_number = {each.number: each for each in individuals}
-    kept = survivors([TradeOff(each, each.number, each.fitness.values) for each in individuals], size)
-    return [by_number[each.number] for each in kept]
 
 
 def _rank(individual: Individual) -> tuple[float, int]:
