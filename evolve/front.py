@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evolve.ledger.records import IndividualRecord, SearchRecord
 from evolve.objectives import Objectives
+from evolve.overview import default_of
 from evolve.pareto import compared, front
 from evolve.trial import Json
 
@@ -19,7 +20,7 @@ class Front:
         search: The search.
         objectives: Its objectives; empty where the fitness alone counts, and then so is the front.
         members: Those that no other one beats, the best in the first objective first.
-        default: Individual 0, if it was evaluated.
+        default: The default configuration, if it was evaluated.
         evaluated: Individuals that the front was chosen from.
     """
 
@@ -33,8 +34,9 @@ class Front:
     def of(cls, search: SearchRecord, individuals: Iterable[IndividualRecord]) -> Front:
         """The front as it stands."""
         objectives = Objectives.of_document(search.document)
-        known = compared(individuals) if objectives else []
-        default = next((each for each in known if each.number == 0), None)
+        everyone = list(individuals)
+        known = compared(everyone) if objectives else []
+        default = next((each for each in known if each == default_of(everyone)), None)
         return cls(search, objectives, front(known), default, len(known))
 
     def document(self) -> dict[str, Json]:

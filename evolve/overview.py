@@ -9,15 +9,15 @@ from statistics import fmean, pstdev
 from evolve.ledger.records import GenerationSummary, IndividualRecord
 from evolve.trial import Role
 
-_CONTINUING = (Role.CONTINUATION, Role.PARTIAL)
-
 __all__ = [
     "GenerationSummary",
     "ancestors",
     "births",
     "costs",
     "default_fitness",
+    "default_of",
     "failure_counts",
+    "firsts",
     "generations",
     "searched",
     "top",
@@ -64,19 +64,41 @@ def top(individuals: Iterable[IndividualRecord], amount: int) -> list[Individual
 
 def default_fitness(individuals: Iterable[IndividualRecord]) -> float | None:
     """Of the default configuration as the search trained it; finals may be longer. The mean over its repeats."""
-    scores = [
-        each.fitness
-        for each in individuals
-        if each.fitness is not None and (each.number == 0 or (each.role is Role.REPEAT and each.original == 0))
-    ]
-    return fmean(scores) if scores else None
+    known = list(individuals)
+    default = default_of(known)
+    if default is None:
+        return None
+    repeats = [each for each in known if each.role is Role.REPEAT and each.original == default.number]
+    return fmean(each.fitness for each in (default, *repeats) if each.fitness is not None)
+
+
+def default_of(individuals: Iterable[IndividualRecord]) -> IndividualRecord | None:
+    """The default configuration as the search trained it whole: individual 0, or the one that continued it."""
+    known = list(individuals)
+    first_of = firsts(known)
+    line = (each for each in known if first_of.get(each.number) == 0)
+    return next((each for each in line if each.fitness is not None and each.role is not Role.PARTIAL), None)
+
+
+def firsts(individuals: Iterable[IndividualRecord]) -> dict[int, int]:
+    """Number of each individual of the search proper to that under which it first entered, if it continues one.
+
+    Repeats and finals are trainings of their own, and so are left out.
+    """
+    found: dict[int, int] = {}
+    for each in individuals:
+        if each.continues is not None:
+            found[each.number] = found.get(each.continues, each.continues)
+        elif each.role not in (Role.REPEAT, Role.FINAL):
+            found[each.number] = each.number
+    return found
 
 
 def costs(individuals: Iterable[IndividualRecord]) -> dict[int, float]:
     """Seconds that were spent up to the end of each training, with those of the trainings that it continues."""
     spent: dict[int, float] = {}
     for each in individuals:
-        before = spent.get(each.original, 0.0) if each.original is not None and each.role in _CONTINUING else 0.0
+        before = 0.0 if each.continues is None else spent.get(each.continues, 0.0)
         spent[each.number] = before + each.seconds
     return spent
 

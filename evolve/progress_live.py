@@ -114,8 +114,8 @@ class LiveProgress:
         if state.best is None:
             return _line((label, "dim"), MISSING)
         individual, fitness = state.best
-        gain = "the default configuration" if individual == 0 else f"individual {individual}"
-        if individual != 0 and state.default is not None:
+        gain = "the default configuration" if individual in state.defaults else f"individual {individual}"
+        if individual not in state.defaults and state.default is not None:
             gain += f", {gain_text(fitness, state.default)} over the default"
         return _line((label, "dim"), (number(fitness), "bold green"), f"  {gain}")
 

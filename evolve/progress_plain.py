@@ -84,7 +84,7 @@ class PlainProgress:
 
     def _new_best(self, event: EventRecord) -> str:
         fitness, default = event.data.get("fitness"), self._state.default
-        if not isinstance(fitness, int | float) or event.individual == 0:
+        if not isinstance(fitness, int | float) or event.individual in self._state.defaults:
             return ""
         gain = "" if default is None else f", {gain_text(fitness, default)} over the default"
         return f"new best: individual {event.individual}, {self._metric} {number(fitness)}{gain}"

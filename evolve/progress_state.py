@@ -56,6 +56,7 @@ class ProgressState:
         self.generation = 0
         self.best: tuple[int, float] | None = None
         self.default: float | None = None
+        self.defaults = {0}  # individual 0, and those that continue it
         self.running: dict[int, RunningTrial] = {}
         self.failures: Counter[str] = Counter()
         self.retries = 0
@@ -170,6 +171,8 @@ class ProgressState:
         self.running.clear()
 
     def _individual_proposed(self, event: EventRecord) -> None:
+        if event.data.get("continues") in self.defaults:
+            self.defaults.add(event.individual or 0)
         if self.finals is None:
             self.generation = max(self.generation, cast("int", event.data.get("generation", 0)))
 
@@ -204,7 +207,7 @@ class ProgressState:
         failure: Json = event.data.get("failure")
         if failure is not None:
             self.failures[str(failure)] += 1
-        if event.individual == 0 and self.default is None:
+        if event.individual in self.defaults and self.default is None:
             self.default = cast("float | None", event.data.get("fitness"))
 
     def _new_best(self, event: EventRecord) -> None:

@@ -70,7 +70,7 @@ class Registrar:
         self.roster.settle(outcome.proposal, reusable=is_reusable(outcome))
         self._enter(outcome, record.reused_from)
         if record.reused_from is None:
-            self._shelf.offer(record.number, record.fitness, final=record.role is Role.FINAL)
+            self._shelf.offer(record, record.fitness)
 
     def take_up(self, record: IndividualRecord) -> None:
         """Take over what an individual without a verdict has reported; before it is queued again or given up."""
@@ -246,7 +246,7 @@ class Registrar:
     def _settle(self, tx: Transaction, outcome: Outcome, metrics: Mapping[str, float] = _NOTHING) -> list[Outcome]:
         """Write a verdict down, and pass it on to the twins that waited for it."""
         self._record(tx, outcome, metrics)
-        self._shelf.offer(outcome.proposal.number, outcome.fitness, final=outcome.proposal.role is Role.FINAL)
+        self._shelf.offer(outcome.proposal, outcome.fitness)
         reusable = is_reusable(outcome)
         outcomes = [outcome]
         for twin, attempt in self.roster.settle(outcome.proposal, reusable=reusable):

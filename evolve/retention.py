@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Set
 from pathlib import Path
 
+from evolve.ledger.records import IndividualRecord
+from evolve.search.base import Proposal
 from evolve.specs import trial_directory
+from evolve.trial import Role
 
 
 class WeightShelf:
-    """Keeps the folders of the best few individuals and of individual 0, and removes all others.
+    """Keeps the folders of the best few individuals and of the default, and removes all others.
 
     Those of the finals are kept until it is known which of them are the best.
 
@@ -21,7 +24,7 @@ class WeightShelf:
 
     Args:
         directory: Folder of the search.
-        size: How many of the best to keep, beside individual 0.
+        size: How many of the best to keep, beside the default.
     """
 
     def __init__(self, directory: Path, size: int = 5) -> None:
@@ -31,15 +34,24 @@ class WeightShelf:
         self._offered = 0
         self._doomed: set[int] = set()
         self._finals: set[int] = set()
+        self._defaults = {0}
 
-    def offer(self, number: int, fitness: float | None, *, final: bool = False) -> None:
-        """Take in a verdict; to be called in the order told: of equals the first stays, as in the ledger."""
-        if number == 0:
+    def offer(self, individual: Proposal | IndividualRecord, fitness: float | None) -> None:
+        """Take in a verdict; to be called in the order told: of equals the first stays, as in the ledger.
+
+        Args:
+            individual: Whose weights it is about.
+            fitness: None for failures and for trainings that were stopped.
+        """
+        number = individual.number
+        if individual.role in (Role.CONTINUATION, Role.PARTIAL) and individual.original in self._defaults:
+            self._defaults.add(number)
+        if number in self._defaults:
             return
         if fitness is None:
             self._doomed.add(number)
             return
-        if final:
+        if individual.role is Role.FINAL:
             self._finals.add(number)
             return
         self._offered += 1

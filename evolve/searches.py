@@ -101,7 +101,7 @@ def cancel_idle(ledger: Ledger, search: SearchRecord) -> None:
     shelf = WeightShelf(Path(search.directory))
     for record in sorted(ledger.individuals(search.id), key=lambda each: (each.told is None, each.told)):
         if record.reused_from is None:
-            shelf.offer(record.number, record.fitness)
+            shelf.offer(record, record.fitness)
     shelf.clear()
 
 

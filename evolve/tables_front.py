@@ -22,7 +22,7 @@ def front_view(found: Front) -> RenderableType:
     if default is not None and default not in members:
         said += "\nthe default configuration is beaten"
         shown.append(default)
-    rows = [[_number(each), *objectives.texts(each.objectives)] for each in shown]
+    rows = [[_number(each, default), *objectives.texts(each.objectives)] for each in shown]
     return Group(
         Text(said),
         Members(shown, ["#", *objectives.labels()], rows, key_genes(members)),
@@ -37,5 +37,5 @@ def key_genes(members: Sequence[IndividualRecord]) -> list[str]:
     return sorted(differing or names, key=lambda name: name != MODEL)
 
 
-def _number(each: IndividualRecord) -> str:
-    return f"{each.number} default" if each.number == 0 else str(each.number)
+def _number(each: IndividualRecord, default: IndividualRecord | None) -> str:
+    return f"{each.number} default" if each == default else str(each.number)

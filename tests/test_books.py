@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import namedtuple
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from evolve.space import SearchSettings, StopSettings
 from evolve.specs import trial_directory
 from evolve.statistics import GenerationBook, Member, statistics
 from evolve.stopping import StopRules, Totals
-from evolve.trial import Failure, FailureKind
+from evolve.trial import Failure, FailureKind, Role
+from sample_searches import individual
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -112,14 +114,17 @@ def test_a_generation_is_complete_when_its_last_member_is_in() -> None:
     assert complete["diversity"] == pytest.approx(0.0816, abs=1e-4)
 
 
-def shelved(folder: Path, fitness: dict[int, float | None], size: int) -> set[int]:
-    """The individuals whose folders are left when their verdicts came in this order."""
+def shelved(folder: Path, fitness: dict[int, float | None], size: int, default: Sequence[int] = ()) -> set[int]:
+    """The individuals whose folders are left when their verdicts came in this order; `default` continues 0."""
     shutil.rmtree(folder / "trials", ignore_errors=True)
     shelf = WeightShelf(folder, size)
     for number, value in fitness.items():
         trial_directory(folder, number).mkdir(parents=True)
         (trial_directory(folder, number) / "best.pt").touch()
-        shelf.offer(number, value)
+        role = Role.CONTINUATION if number in default else Role.SEARCH
+        shelf.offer(
+            individual(number, role=role, original=max(number - 1, 0) if number in default else None), value
+        )
     assert len(list(folder.glob("trials/*"))) == len(fitness)  # nothing is removed before it may be
     shelf.clear()
     return {int(path.name) for path in folder.glob("trials/*")}
@@ -131,6 +136,12 @@ def test_the_shelf_keeps_the_default_and_the_best_few(tmp_path: Path, fitness: l
     kept = shelved(tmp_path, dict(enumerate(fitness)), size=3)
     scored = [(value, -number) for number, value in enumerate(fitness) if value is not None and number > 0]
     assert kept == {0} | {-number for _, number in sorted(scored, reverse=True)[:3]}
+
+
+def test_the_shelf_keeps_what_continues_the_default(tmp_path: Path) -> None:
+    fitness = {0: None, 1: 0.5, 2: 0.1, 3: 0.4, 4: 0.3}
+    assert shelved(tmp_path, fitness, size=2, default=[1, 2]) == {0, 1, 2, 3, 4}
+    assert shelved(tmp_path, fitness, size=1, default=[1]) == {0, 1, 3}
 
 
 def test_of_equals_the_shelf_keeps_the_one_that_the_ledger_calls_the_best(tmp_path: Path) -> None:

@@ -628,7 +628,7 @@ def test_a_detector_that_inherits_weights_is_ahead_from_its_first_epoch(tmp_path
         "train": train,
         "fitness": {"val/cls_loss": -1.0},  # tells two short trainings apart that detect nothing yet
         "genes": {"lr0": {"type": "float", "low": 0.001, "high": 0.004, "log": True, "default": 0.002}},
-        "search": {**INHERIT, "population": 2, "generations": 2, "crossover_probability": 0.0},
+        "search": {**INHERIT, "population": 2, "generations": 2, "crossover_probability": 0.0, "rungs": None},
         "stop": {"evaluations": 3},
     }
     search = run_search(SearchSpace.from_document(sections, "test"), inline=True, home=tmp_path)

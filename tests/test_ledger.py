@@ -293,6 +293,18 @@ def test_repeats_and_finals_are_no_new_best_and_the_default_has_the_mean_of_its_
     assert (search.best_individual, search.best_fitness, search.default_fitness) == (5, 0.7, 0.5)
 
 
+def test_the_default_may_have_been_continued(ledger: Ledger, lease: Lease) -> None:
+    lives = [(0, Role.SEARCH, None, None), (1, Role.SEARCH, None, 0.5), (2, Role.CONTINUATION, 0, None),
+             (3, Role.CONTINUATION, 2, 0.4), (4, Role.REPEAT, 3, 0.6), (5, Role.REPEAT, 1, 0.9)]  # fmt: skip
+    with lease.transaction() as writing:
+        for number, role, original, fitness in lives:
+            state = TrialState.STOPPED if fitness is None else TrialState.COMPLETED
+            writing.propose(replace(newborn(lease.search_id, number), role=role, original=original))
+            writing.evaluated(number, state=state, fitness=fitness, role=role, original=original)
+    search = ledger.search(lease.search_id)
+    assert (search.best_individual, search.default_fitness) == (1, 0.5)
+
+
 def test_an_answer_is_written_with_the_end_or_not_at_all(ledger: Ledger, lease: Lease) -> None:
     def conclude(writing: Transaction) -> None:
         writing.answer({"winner": 3})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evolve.continuing import Continuations
 from evolve.dispatch import InlineDispatcher
 from evolve.ledger import EventKind, IndividualRecord, Ledger, SearchRecord, SearchState
-from evolve.overview import generations
+from evolve.overview import default_fitness, default_of, generations
 from evolve.search.base import Proposal
 from evolve.trial import FailureKind, Role, TrialFailed, TrialSpec, TrialState, TrialStream
 from rung_searches import EPOCHS, LEVELS, Checkpointing, Halving, Killed, best_by, drive, rungs_space, value
@@ -295,3 +295,25 @@ def test_a_partial_training_has_a_rung_and_no_fitness(ledger: Ledger, tmp_path: 
     record = ledger.search(search.id)
     assert (record.trained, record.best_individual) == (6, max(each.number for each in individuals))
     assert algorithm.heard == []
+
+
+def test_a_default_that_was_stopped_is_what_continued_it(ledger: Ledger, tmp_path: Path) -> None:
+    """Everything is compared with it: totals, reports, the front, the weights that are kept."""
+    search = create(ledger, rungs_space(), tmp_path)
+    drive(ledger, search, Halving({0: (2, 6)}, patience=6), objective=Checkpointing())
+    individuals = ledger.individuals(search.id)
+    last = line(individuals, 0)[-1]
+    assert last.number > 6
+    assert default_of(individuals) == last
+    found = ledger.search(search.id)
+    assert found.default_fitness == default_fitness(individuals) == last.fitness == value(0.0, EPOCHS)
+    scores = sorted((each.fitness for each in individuals if each.fitness is not None), reverse=True)
+    assert last.number in folders(search)
+    assert last.fitness not in scores[:5]
+
+
+def test_before_it_is_continued_a_stopped_default_has_no_fitness(ledger: Ledger, tmp_path: Path) -> None:
+    search = create(ledger, rungs_space(), tmp_path)
+    drive(ledger, search, Halving({0: (2,)}, continues=False), objective=Checkpointing())
+    assert ledger.search(search.id).default_fitness is None
+    assert default_of(ledger.individuals(search.id)) is None

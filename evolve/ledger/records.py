@@ -41,7 +41,7 @@ class EventKind(StrEnum):
     SEARCH_PAUSED = "search_paused"  # reason
     SEARCH_UNPAUSED = "search_unpaused"  # reason
     SEARCH_FINISHED = "search_finished"  # state, reason: the driver has let go, for whichever state
-    INDIVIDUAL_PROPOSED = "individual_proposed"  # generation, inherited_from or null
+    INDIVIDUAL_PROPOSED = "individual_proposed"  # generation, inherited_from or null, continues or null
     TRIAL_STARTED = "trial_started"  # attempt, worker
     EPOCH_REPORTED = "epoch_reported"  # attempt, epoch, epochs, metrics, seconds
     TRIAL_COMPLETED = "trial_completed"  # attempt, seconds, gpu_seconds, differences
@@ -145,6 +145,11 @@ class IndividualRecord:
     rungs: Mapping[float, float] = field(default_factory=dict)
     objectives: tuple[float, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def continues(self) -> int | None:
+        """The individual whose training this one goes on with, or repeats in full after a cheap one."""
+        return self.original if self.role in (Role.CONTINUATION, Role.PARTIAL) else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
 from evolve.ledger.models import individuals, searches
 from evolve.ledger.records import EventKind
@@ -40,8 +40,9 @@ class Results(RowWriter):
 
         Of several trainings of a configuration the luckiest would be the best; so repeats and finals never are.
         """
-        if individual == 0 or (role is Role.REPEAT and original == 0):
-            self._totals["default_fitness"] = self._mean_of_default()
+        trained = original if role is Role.REPEAT and original is not None else individual
+        if role is not Role.FINAL and self._first(trained) == 0:
+            self._totals["default_fitness"] = self._mean(trained)
         if role in (Role.REPEAT, Role.FINAL):
             return
         previous = self._totals["best_fitness"]
@@ -49,11 +50,23 @@ class Results(RowWriter):
             self._totals.update(best_individual=individual, best_fitness=fitness)
             self._append(EventKind.NEW_BEST, individual, fitness=fitness, previous=previous)
 
-    def _mean_of_default(self) -> float:
-        repeat = and_(individuals.c.role == Role.REPEAT, individuals.c.original == 0)
+    def _first(self, individual: int) -> int:
+        """The number under which it first entered, if it continues another one."""
+        query = select(individuals.c.role, individuals.c.original).where(
+            individuals.c.search_id == self._search_id, individuals.c.number == bindparam("number")
+        )
+        while (row := self._connection.execute(query, {"number": individual}).first()) is not None:
+            if row.role not in (Role.CONTINUATION, Role.PARTIAL) or row.original is None:
+                break
+            individual = row.original
+        return individual
+
+    def _mean(self, individual: int) -> float:
+        """Mean fitness of a training and its repeats."""
+        repeat = and_(individuals.c.role == Role.REPEAT, individuals.c.original == individual)
         query = select(individuals.c.fitness).where(
             individuals.c.search_id == self._search_id,
             individuals.c.fitness.is_not(None),
-            or_(individuals.c.number == 0, repeat),
+            or_(individuals.c.number == individual, repeat),
         )
         return fmean(self._connection.scalars(query))

@@ -89,6 +89,7 @@ class Transaction(Results):
             individual.number,
             generation=individual.generation,
             inherited_from=individual.inherited_from,
+            continues=individual.continues,
         )
 
     def start_from(self, individual: int, inherited_from: int | None) -> None:

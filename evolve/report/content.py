@@ -27,7 +27,7 @@ from evolve.leaders import leader_columns
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord
 from evolve.models import model_label
 from evolve.objectives import Objectives
-from evolve.overview import ancestors, costs, default_fitness, generations, searched, top
+from evolve.overview import ancestors, costs, default_fitness, default_of, generations, searched, top
 from evolve.report.genes import GENE_DOTS, LINES, Gene, gene_figure, parallel_coordinates
 from evolve.report.history import fitness_history, fitness_range, generation_history
 from evolve.report.importance import Deciding, deciding, importance_figure
@@ -107,7 +107,7 @@ def content_of(
         state=search.state.value,
         reason=search.reason,
         made=made,
-        headline=_headline(search, metric),
+        headline=_headline(search, metric, default_of(individuals)),
         gained=improvement is not None and improvement > 0,
         tiles=_tiles(search, metric),
         within=[*_within(search, individuals), *_inherited(best, individuals, evaluations)],
@@ -160,10 +160,10 @@ def _figures(
     return made
 
 
-def _headline(search: SearchRecord, metric: str) -> str:
+def _headline(search: SearchRecord, metric: str, default: IndividualRecord | None) -> str:
     if search.best_individual is None:
         return f"So far, {verdict(search)}."
-    if search.best_individual == 0:
+    if default is not None and search.best_individual == default.number:
         return f"The default configuration reached {metric} {number(search.best_fitness)}: {verdict(search)}."
     found = (
         f"Individual {search.best_individual} reached {best_label(search, metric)} {number(search.best_fitness)}"

@@ -12,6 +12,7 @@ from evolve.fitness import MINIMISE
 from evolve.formatting import compact
 from evolve.ledger.records import IndividualRecord
 from evolve.objectives import Objectives, figure
+from evolve.overview import default_of
 from evolve.pareto import Values, compared, front, hypervolume
 from evolve.report.plot import Figure, axes, safe, short
 
@@ -61,38 +62,47 @@ def traded(
     if not objectives or not known:
         return None
     members = front(known)
-    default = next((each for each in known if each.number == 0), None)
+    default = next((each for each in known if each == default_of(individuals)), None)
     shown = members[:MOST_ROWS]
     if default is not None and default not in shown:
         shown = [*shown, default]
-    figures = {"front": _front_figure(objectives, known, members, best)}
+    figures = {
+        "front": _front_figure(
+            objectives, known, members, {"default": default.number if default else None, "highest fitness": best}
+        )
+    }
     if len(objectives) == _PAIR or (len(objectives) == _PAIR + 1 and len(members) <= _LARGEST_VOLUME):
         figures["volume"] = _volume_figure(known)
     return Traded(
-        said=_said(objectives, members, known),
+        said=_said(objectives, members, known, default),
         head=["#", *objectives.labels(), *genes],
-        rows=[(_cells(objectives, each, genes), each.number == 0) for each in shown],
+        rows=[(_cells(objectives, each, genes, each is default), each is default) for each in shown],
         figures=figures,
         zoomed=len(objectives) == _PAIR and len(known) >= _MANY,
     )
 
 
-def _said(objectives: Objectives, members: Sequence[IndividualRecord], known: Sequence[IndividualRecord]) -> str:
+def _said(
+    objectives: Objectives,
+    members: Sequence[IndividualRecord],
+    known: Sequence[IndividualRecord],
+    default: IndividualRecord | None,
+) -> str:
     one = len(members) == 1
-    default = "one of them" if any(each.number == 0 for each in members) else "beaten by some of them"
+    place = "one of them" if default in members else "beaten by some of them"
     hidden = len(members) - MOST_ROWS
     lines = [
         f"No other individual beats {'this one' if one else f'these {len(members)}'} of {len(known):,} "
         f"in all of: {objectives}.",
-        f"The default configuration is {default}.",
+        f"The default configuration is {place}.",
         *([f"Of the front, the table shows the first {MOST_ROWS}."] if hidden > 0 else []),
     ]
     return " ".join(lines)
 
 
-def _cells(objectives: Objectives, each: IndividualRecord, genes: Sequence[str]) -> list[str]:
+def _cells(objectives: Objectives, each: IndividualRecord, genes: Sequence[str], is_default: bool) -> list[str]:
     values = ["off" if each.params.get(name) is None else compact(each.params[name]) for name in genes]
-    number = f"{each.number} (default)" if each.number == 0 else str(each.number)
+    number = f"{each.number} (default)" if is_default else str(each.number)
     return [number, *objectives.texts(each.objectives), *values]
 
 
@@ -100,12 +110,12 @@ def _front_figure(
     objectives: Objectives,
     known: Sequence[IndividualRecord],
     members: Sequence[IndividualRecord],
-    best: int | None,
+    marked: Mapping[str, int | None],
 ) -> Figure:
     inside = {each.number for each in members}
     others = [each for each in known if each.number not in inside]
     if len(objectives) == _PAIR:
-        return _scatter(objectives, members, _spread(others, MOST_DOTS), best)
+        return _scatter(objectives, members, _spread(others, MOST_DOTS), marked)
     return _parallel(objectives, [*_spread(others, max(MOST_LINES - len(members), 0)), *members], inside)
 
 
@@ -120,7 +130,7 @@ def _scatter(
     objectives: Objectives,
     members: Sequence[IndividualRecord],
     others: Sequence[IndividualRecord],
-    best: int | None,
+    marked: Mapping[str, int | None],
 ) -> Figure:
     """The first objective over the second, the front as the border of what was reached."""
     directions = list(objectives.directions.values())
@@ -134,16 +144,13 @@ def _scatter(
             "line": {"shape": step, "width": 1.5, "color": "@best"},
         },
     ]
-    for number, name, symbol, colour in (
-        (0, "default", "diamond", "@mean"),
-        (best, "highest fitness", "star", "@gain"),
-    ):
-        found = [each for each in (*members, *others) if each.number == number]
+    for name, symbol, colour in (("default", "diamond", "@mean"), ("highest fitness", "star", "@gain")):
+        found = [each for each in (*members, *others) if each.number == marked[name]]
         marker = {"size": 13, "color": colour, "symbol": symbol, "line": {"width": 1, "color": "@surface"}}
         data += [_dots(objectives, found, name, marker)] if found else []
     layout = axes(objectives.labels()[1], objectives.labels()[0])
     everyone = np.asarray([objectives.unsigned(each.objectives) for each in (*members, *others)], dtype=float)
-    wanted = [*members, *(each for each in others if each.number == 0)]
+    wanted = [*members, *(each for each in others if each.number == marked["default"])]
     shown = np.asarray([objectives.unsigned(each.objectives) for each in wanted], dtype=float)
     for place, (axis, way) in enumerate(zip(("yaxis", "xaxis"), directions, strict=True)):
         layout[axis]["title"]["text"] += " (less is better)" if way == MINIMISE else ""

@@ -144,7 +144,7 @@ class GeneticSearch:
             self._rungs.learn(outcome)
             if self._screening is not None:
                 self._screening.learn(outcome, self._individual(outcome.proposal))
-            corrected = self._repeats.learn(outcome)
+            corrected = self._repeats.learn(outcome, self._rungs.first(outcome.proposal.number))
             if corrected is not None:
                 self._population.correct(*corrected)
         born = [

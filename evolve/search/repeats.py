@@ -37,6 +37,7 @@ class Repeats:
         self._elites = settings.repeats.elites
         self._trainings: defaultdict[int, list[float]] = defaultdict(list)
         self._proposed: defaultdict[int, int] = defaultdict(int)
+        self._wanted: dict[int, int] = {}  # how many repeats of each contender
         self._contenders: list[int] = []  # the default, and all that were better than those before them
 
     def enter(self, proposal: Proposal) -> None:
@@ -44,8 +45,12 @@ class Repeats:
         if proposal.role is Role.REPEAT and proposal.original is not None:
             self._proposed[proposal.original] += 1
 
-    def learn(self, outcome: Outcome) -> tuple[int, float] | None:
-        """Take in a verdict; the number of an individual and its mean fitness, where a repeat changes that."""
+    def learn(self, outcome: Outcome, first: int) -> tuple[int, float] | None:
+        """Take in a verdict on the individual that first entered under `first`.
+
+        Returns:
+            The number of an individual and its mean fitness, where a repeat changes that.
+        """
         proposal, fitness = outcome.proposal, outcome.fitness
         if fitness is None:
             return None
@@ -53,15 +58,15 @@ class Repeats:
             self._trainings[proposal.original].append(fitness)
             return proposal.original, self._mean(proposal.original)
         self._trainings[proposal.number].append(fitness)
-        if fitness > max(map(self._mean, self._contenders), default=-math.inf) or proposal.number == 0:
+        if fitness > max(map(self._mean, self._contenders), default=-math.inf) or first == 0:
             self._contenders.append(proposal.number)
+            self._wanted[proposal.number] = self._elites if first else self._default
         return None
 
     def due(self) -> Repeat | None:
         """The next training to repeat."""
         for number in reversed(self._contenders):
-            wanted = self._default if number == 0 else self._elites
-            if self._proposed[number] < wanted:
+            if self._proposed[number] < self._wanted[number]:
                 return Repeat(number, (self._seed + 1 + self._proposed[number]) % 2**31)
         return None
 

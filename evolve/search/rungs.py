@@ -30,7 +30,7 @@ PROBATION = 15
 """Individuals that must pass the rungs.
 
 The later ones are the choice of a model that knows much by then: all are good, and a short training can hardly tell
-them apart."""
+them apart. Then the default, too, is trained to its end at the latest, as everything is compared with it."""
 CONTROL = 24
 """One of so many individuals is trained to its end whatever the rungs say."""
 _CERTAIN = 0.999
@@ -55,6 +55,7 @@ class Rungs:
         self._both: list[dict[int, tuple[float, float]]] = [{} for _ in self.levels]  # on the rung, and whole
         self._trusted = [True] * len(self.levels)
         self._stopped: dict[int, tuple[int, int]] = {}  # first number -> last number, highest rung
+        self._default_passes = _is_short(space)
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}  # first number -> last number; a replay enters all before it learns
         self._entered: dict[int, int] = {}  # newborns -> how many came before
@@ -78,6 +79,7 @@ class Rungs:
                 self._first[proposal.number] = first
                 self._last[first] = proposal.number
                 self._stopped.pop(first, None)
+                self._default_passes |= first == 0 and len(self._entered) >= PROBATION
 
     def beginning(self, number: int) -> tuple[Role, dict[str, Json]]:
         """As what a newborn begins, and with which settings: a cheap training first, if not stopped by epochs."""
@@ -111,6 +113,8 @@ class Rungs:
 
     def passes(self, first: int) -> bool:
         """Whether an individual is trained to its end whatever the rungs say."""
+        if first == 0:
+            return self._default_passes
         return is_exempt(first) or self._entered.get(first, len(self._entered)) >= PROBATION
 
     def learn(self, outcome: Outcome) -> None:
@@ -132,6 +136,8 @@ class Rungs:
     def due(self) -> tuple[int, Role, dict[str, Json]] | None:
         """A stopped individual that should go on, by its last number, as what, and with which settings."""
         with self._lock:
+            if 0 in self._stopped and len(self._entered) >= PROBATION:
+                return self._next(*self._stopped[0])
             for rung in range(len(self.levels) - 1, -1, -1):
                 values = self._values[rung]
                 if not self._trusted[rung]:
@@ -140,9 +146,12 @@ class Rungs:
                 for first in best[: int(len(values) // self._factor)]:
                     number, stands = self._stopped.get(first, (-1, -1))
                     if stands == rung:
-                        settings = self._settings(rung + 1)
-                        return number, Role.PARTIAL if settings else Role.CONTINUATION, settings
+                        return self._next(number, rung)
         return None
+
+    def _next(self, number: int, rung: int) -> tuple[int, Role, dict[str, Json]]:
+        settings = self._settings(rung + 1)
+        return number, Role.PARTIAL if settings else Role.CONTINUATION, settings
 
     def continuable(self) -> set[int]:
         """Last numbers of the stopped ones that may still be continued: those within reach of the best."""
@@ -150,7 +159,7 @@ class Rungs:
             kept = set()
             for first, (number, rung) in self._stopped.items():
                 better = sum(value > self._values[rung][first] for value in self._values[rung].values())
-                if better <= 2 * len(self._values[rung]) / self._factor:
+                if better <= 2 * len(self._values[rung]) / self._factor or first == 0:
                     kept.add(number)
             return kept
 
@@ -162,12 +171,18 @@ class Rungs:
                 self._trusted[rung] = not misleads(list(self._both[rung].values()))
 
 
+def _is_short(space: SearchSpace) -> bool:
+    """Whether a search could be over before the default is trained to its end, if that had to pass the rungs."""
+    individuals = space.search.population * space.search.generations
+    return min(individuals, space.stop.evaluations or individuals) <= 2 * PROBATION
+
+
 def is_exempt(number: int) -> bool:
     """Whether an individual is trained to its end whatever the rungs say, which shows whether they are right.
 
-    So are the default, as everything is compared with it, and one of every `CONTROL`.
+    One of every `CONTROL` is.
     """
-    return number % CONTROL == CONTROL - 1 or number == 0
+    return number % CONTROL == CONTROL - 1
 
 
 def misleads(pairs: Sequence[tuple[float, float]]) -> bool:

@@ -27,7 +27,7 @@ from evolve.exceptions import NotFound
 from evolve.formatting import MISSING, clean, duration, failure_label, gain, number, role_text
 from evolve.ledger import Ledger
 from evolve.ledger.records import EpochRecord, EvaluationRecord, IndividualRecord, SearchRecord
-from evolve.overview import ancestors, default_fitness
+from evolve.overview import ancestors, default_fitness, default_of
 from evolve.trial import Role
 
 SECONDS = 1.0
@@ -284,7 +284,8 @@ def _trainings(ledger: Ledger, snapshot: Snapshot, individual: IndividualRecord)
     record, number = snapshot.record, individual.number
     trained = number if individual.reused_from is None else individual.reused_from
     references: dict[str, tuple[EpochRecord, ...]] = {}
-    for name, other in (("default", 0), ("best", record.best_individual)):
+    default = default_of(snapshot.individuals)
+    for name, other in (("default", default.number if default else 0), ("best", record.best_individual)):
         if other is not None and other not in (number, trained):
             found = ledger.epochs(record.id, other)
             last = max((each.attempt for each in found), default=0)
