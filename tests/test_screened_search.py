@@ -146,7 +146,7 @@ def test_those_in_training_are_spread_out() -> None:
 
 def test_parents_are_those_who_hold_what_was_trained() -> None:
     """The one that was stopped left no weights; a repeat is another training of the same genes."""
-    search = {**EVERYTHING, "objective": "fitness", "inherit_weights": True, "population": 8}
+    search = {**EVERYTHING, "objective": "fitness", "inherit_weights": True, "population": 8, "seed": 1}
     searched = space(genes=WIDE, train={"epochs": 9}, search=search)
 
     class Watched(GeneticSearch):
@@ -158,7 +158,7 @@ def test_parents_are_those_who_hold_what_was_trained() -> None:
             return drafted
 
     bred: set[int] = set()
-    run = Trials(searched, Watched(searched), judged).run(45)
+    run = Trials(searched, Watched(searched), judged).run(60)
     roles = {each.number: each.role for each in run.proposals}
     assert Role.CONTINUATION in {roles[number] for number in bred}
     assert Role.REPEAT not in {roles[number] for number in bred}

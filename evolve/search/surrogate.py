@@ -1,9 +1,10 @@
 """The model that screens offspring: what a genome is worth, judged by the trainings so far.
 
 Gaussian process regression (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006) by
-scikit-learn, with a Matern-5/2 kernel that has a length scale for every column. With a dozen trainings and more
-genes than that, the likelihood alone says nothing about length scales; so they have log-normal priors, and the most
-probable ones are taken.
+scikit-learn. A Matern-5/2 kernel has a length scale for every column. A linear one is added to it: what gets better
+towards the end of a range where it was tried probably does so beyond, and the best is often near an end. With a
+dozen trainings and more genes than that, the likelihood alone says nothing about length scales; so they have
+log-normal priors, as have the other hyperparameters, and the most probable ones are taken.
 
 One of the columns is how much of a training an observation had (0 for all of it, less for less). So trainings that
 were stopped teach, too, and how far to trust them is learnt like everything else.
@@ -19,7 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
 from evolve.search.geometry import Array
 
@@ -32,6 +33,9 @@ MAY_VARY = 40
 
 _LENGTH_DEVIATION = 0.7
 _SIGNAL_DEVIATION = 0.7
+_TREND = math.log(0.05)
+_TREND_DEVIATION = 1.0
+_MIDDLE = 0.5
 _NOISE = math.log(1e-3)
 _NOISE_DEVIATION = 1.5
 _BOUNDS = (1e-7, 1e4)
@@ -40,6 +44,7 @@ _STEPS = 20
 _PATIENCE = 1.15
 _WORST = -2.0
 _SMALLEST = 1e-10
+_LENGTHS = slice(1, -2)
 
 
 class _Regressor(GaussianProcessRegressor):  # type: ignore[misc]  # scikit-learn ships no types
@@ -92,8 +97,9 @@ class Surrogate:
     """
 
     def __init__(self, columns: int) -> None:
-        self._start = np.concatenate([[0.0], np.full(columns, LENGTH_SCALE), [_NOISE]])
-        spread = np.concatenate([[_SIGNAL_DEVIATION], np.full(columns, _LENGTH_DEVIATION), [_NOISE_DEVIATION]])
+        self._start = np.array([0.0, *[LENGTH_SCALE] * columns, _TREND, _NOISE])
+        lengths = [_LENGTH_DEVIATION] * columns
+        spread = np.array([_SIGNAL_DEVIATION, *lengths, _TREND_DEVIATION, _NOISE_DEVIATION])
         self._prior = np.array([self._start, spread])
         self._theta = self._start
         self._model = _Regressor()
@@ -107,7 +113,7 @@ class Surrogate:
             scores: Warped, shape (n,).
         """
         model = _Regressor(_kernel(self._start), prior=self._prior)
-        self._theta = _most_probable(model.fit(seen, scores))
+        self._theta = _most_probable(model.fit(_centred(seen), scores))
 
     def condition(self, seen: Array, scores: Array, pending: Array, candidates: Array, doubt: float = 1.0) -> None:
         """Take in observations under the hyperparameters that were learnt.
@@ -122,11 +128,11 @@ class Surrogate:
             doubt: By how much the length scales are shortened: what was seen then says less of what lies between.
         """
         theta = self._theta.copy()
-        theta[1:-1] -= math.log(doubt)
-        self._model = _Regressor(_kernel(theta)).fit(seen, scores)
+        theta[_LENGTHS] -= math.log(doubt)
+        self._model = _Regressor(_kernel(theta)).fit(_centred(seen), scores)
         if len(pending):
-            believed = np.concatenate([scores, self._model.predict(pending)])
-            self._model = _Regressor(_kernel(theta)).fit(np.vstack([seen, pending]), believed)
+            believed = np.concatenate([scores, self.mean(pending)])
+            self._model = _Regressor(_kernel(theta)).fit(_centred(np.vstack([seen, pending])), believed)
         self._reference = float(np.max(self.mean(candidates)))
 
     def log_expected_improvement(self, genomes: Array) -> Array:
@@ -154,19 +160,25 @@ class Surrogate:
 
     def mean(self, genomes: Array) -> Array:
         """Expected score, shape (n,)."""
-        return np.asarray(self._model.predict(genomes))
+        return np.asarray(self._model.predict(_centred(genomes)))
 
     def _noiseless(self, genomes: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of what a genome is worth, without the noise of a training."""
-        mean, deviation = self._model.predict(genomes, return_std=True)
+        mean, deviation = self._model.predict(_centred(genomes), return_std=True)
         noise = math.exp(self._theta[-1])
         return mean, np.sqrt(np.maximum(deviation**2 - noise, _SMALLEST))
 
 
 def _kernel(theta: Array) -> Kernel:
-    signal, lengths, noise = math.exp(theta[0]), np.exp(theta[1:-1]), math.exp(theta[-1])
-    covariance = ConstantKernel(signal, _BOUNDS) * Matern(lengths, _BOUNDS, nu=2.5)
-    return covariance + WhiteKernel(noise, _BOUNDS)
+    signal, trend, noise = np.exp(theta[[0, -2, -1]])
+    covariance = ConstantKernel(signal, _BOUNDS) * Matern(np.exp(theta[_LENGTHS]), _BOUNDS, nu=2.5)
+    linear = ConstantKernel(trend, _BOUNDS) * DotProduct(0.0, "fixed")
+    return covariance + linear + WhiteKernel(noise, _BOUNDS)
+
+
+def _centred(seen: Array) -> Array:
+    """A line through the middle of the space is as steep to the one side as to the other."""
+    return seen - _MIDDLE
 
 
 def _log_expected_improvement(mean: Array, deviation: Array, reference: float) -> Array:
