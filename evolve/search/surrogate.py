@@ -33,7 +33,7 @@ MAY_VARY = 40
 
 _LENGTH_DEVIATION = 0.7
 _SIGNAL_DEVIATION = 0.7
-_TREND = math.log(0.1)
+_TREND = math.log(0.03)
 _TREND_DEVIATION = 1.0
 _MIDDLE = 0.5
 _NOISE = math.log(1e-3)
