@@ -2,7 +2,8 @@
 
 Runs the very runner, genetic algorithm and ledger (SQLite on this disk) of `evolve run` on the instant synthetic
 objective: inline, and through Ray with two warm actors. Training costs nothing here, so what is measured is what
-the search adds to every training.
+the runner and the ledger add to every training. Offspring are not screened: `search_efficiency/cost.py` measures
+what that costs.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --mode ray --evaluations 2000
@@ -70,7 +71,7 @@ def space(evaluations: int) -> SearchSpace:
         "fitness": METRIC,
         "train": {"epochs": 1, "ruggedness": 0.3},
         "genes": {f"x{number}": gene for number in range(12)},
-        "search": {"population": POPULATION, "generations": evaluations // POPULATION},
+        "search": {"population": POPULATION, "generations": evaluations // POPULATION, "screening": 1},
     }
     return SearchSpace.from_document(document, "scale")
 
