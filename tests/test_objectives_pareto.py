@@ -7,6 +7,7 @@ import math
 import pickle
 import random
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from evolve.objectives import Objectives, figure
 from evolve.pareto import compared, front, front_of, hypervolume
 from evolve.search import pareto
-from evolve.search.operators import Individual
+from evolve.search.operators import Individual, build_toolbox, select_parents
+from evolve.space import SearchSettings
 from evolve.trial import FailureKind, Role, TrialFailed
 from sample_searches import individual
 
@@ -178,6 +180,15 @@ class TestSelection:
         members = pareto.survivors(population([(0, 10), (4.9, 5.1), (5, 5), (5.1, 4.9), (10, 0)]), 5)
         wins = [pareto.tournament(members, 1, random.Random(seed))[0].number for seed in range(400)]
         assert wins.count(2) < wins.count(0)
+
+    def test_parents_are_the_best_in_any_objective(self):
+        members = pareto.survivors(population([(10, 0), (5, 5), (0, 10), *[(1, 1)] * 5]), 8)
+        toolbox = build_toolbox(SearchSettings(tournament_size=8))
+        pairs = [select_parents(toolbox, members, random.Random(seed)) for seed in range(200)]
+        assert all(first is not second for first, second in pairs)
+        bred = Counter(each.number for pair in pairs for each in pair)
+        assert bred[2] > 0.5 * bred[0]
+        assert bred[2] > bred[3]
 
     def test_an_empty_population(self):
         assert pareto.survivors([], 3) == []

@@ -15,7 +15,7 @@ from typing import Any
 from deap import base, tools
 
 from evolve.search.chance import drawing_from
-from evolve.search.pareto import objectives_fitness
+from evolve.search.pareto import objectives_fitness, tournament
 from evolve.space import SearchSettings
 
 MUTATED = "mutated"
@@ -82,12 +82,22 @@ def _select_from_top(individuals: Sequence[Individual], k: int, share: float) ->
 def select_parents(
     toolbox: base.Toolbox, population: Sequence[Individual], generator: random.Random
 ) -> tuple[Individual, Individual]:
-    """Two different members of the population (of two or more), the fitter one first."""
+    """Two different members of the population (of two or more), the fitter one first.
+
+    With several objectives the tournaments are NSGA-II's, whatever the settings say, and the one that is better in
+    the first objective comes first.
+    """
+    if len(population[0].fitness.values) > 1:
+        return _fitter_first(*tournament(population, 2, generator))
     with drawing_from(generator):
         first = toolbox.select(population, 1)[0]
         second = toolbox.select([each for each in population if each is not first], 1)[0]
-    pair = sorted((first, second), key=lambda each: (-each.fitness.values[0], each.number))
-    return pair[0], pair[1]
+    return _fitter_first(first, second)
+
+
+def _fitter_first(one: Individual, other: Individual) -> tuple[Individual, Individual]:
+    first, second = sorted((one, other), key=lambda each: (-each.fitness.values[0], each.number))
+    return first, second
 
 
 def cross(
