@@ -34,20 +34,20 @@ from evolve.yaml_io import dump_yaml
 
 EVOLVE = [sys.executable, "-m", "evolve"]
 ORPHAN_SECONDS = 15.0
-PACE = {"inline": (0.09, 5.0), "ray": (0.4, 18.0)}
-"""Seconds of an epoch, and longest life of a driver: Ray alone takes about eight to start."""
+PACE = {"inline": (0.27, 5.0), "ray": (1.2, 18.0)}
+"""Seconds of a training, and longest life of a driver: Ray alone takes about eight to start."""
 EPOCHS = 18
 OBJECTIVE = "workers.synthetic:SyntheticObjective"
 
 
-def space(evaluations: int, delay: float, *, generational: bool) -> dict[str, object]:
+def space(evaluations: int, seconds: float, *, generational: bool) -> dict[str, object]:
     """A space with all that makes a search more than births and verdicts."""
     gene = {"type": "float", "low": 0, "high": 1, "default": 0.2}
     genes = {f"x{number}": gene for number in range(6)}
     return {
         "name": "durability",
         "fitness": "metrics/mAP50-95(B)",
-        "train": {"epochs": EPOCHS, "delay": delay * 3 / EPOCHS, "ruggedness": 0.5},
+        "train": {"epochs": EPOCHS, "delay": seconds / EPOCHS, "ruggedness": 0.5},
         "genes": genes,
         "search": {
             "population": 10,
@@ -153,16 +153,16 @@ def main() -> int:
     parser.add_argument("--mode", choices=["inline", "ray"], default="inline")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--steady", action="store_true", help="a search without generations")
-    parser.add_argument("--delay", type=float, help="seconds of an epoch; by default so that the kills fit in")
+    parser.add_argument("--training", type=float, help="its seconds; by default so that the kills fit in")
     parser.add_argument("--longest", type=float, help="longest life of a driver, in seconds")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    delay, longest = PACE[options.mode]
-    delay, longest = options.delay or delay, options.longest or longest
+    seconds, longest = PACE[options.mode]
+    seconds, longest = options.training or seconds, options.longest or longest
     with tempfile.TemporaryDirectory(prefix="durability-") as scratch:
         folder = Path(scratch)
         document = folder / "durability.yaml"
-        document.write_text(dump_yaml(space(options.evaluations, delay, generational=not options.steady)))
+        document.write_text(dump_yaml(space(options.evaluations, seconds, generational=not options.steady)))
         started = time.monotonic()
         run_whole(document, options.mode, folder / "whole")
         chance = random.Random(options.seed)

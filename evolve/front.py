@@ -36,8 +36,8 @@ class Front:
         objectives = Objectives.of_document(search.document)
         everyone = list(individuals)
         known = compared(everyone) if objectives else []
-        default = next((each for each in known if each == default_of(everyone)), None)
-        return cls(search, objectives, front(known), default, len(known))
+        default = default_of(everyone)
+        return cls(search, objectives, front(known), default if default in known else None, len(known))
 
     def document(self) -> dict[str, Json]:
         """As JSON; objectives as they were reported, not as they are compared."""

@@ -17,7 +17,6 @@ __all__ = [
     "default_fitness",
     "default_of",
     "failure_counts",
-    "firsts",
     "generations",
     "searched",
     "top",
@@ -74,24 +73,13 @@ def default_fitness(individuals: Iterable[IndividualRecord]) -> float | None:
 
 def default_of(individuals: Iterable[IndividualRecord]) -> IndividualRecord | None:
     """The default configuration as the search trained it whole: individual 0, or the one that continued it."""
-    known = list(individuals)
-    first_of = firsts(known)
-    line = (each for each in known if first_of.get(each.number) == 0)
-    return next((each for each in line if each.fitness is not None and each.role is not Role.PARTIAL), None)
-
-
-def firsts(individuals: Iterable[IndividualRecord]) -> dict[int, int]:
-    """Number of each individual of the search proper to that under which it first entered, if it continues one.
-
-    Repeats and finals are trainings of their own, and so are left out.
-    """
-    found: dict[int, int] = {}
+    line = {0}
     for each in individuals:
-        if each.continues is not None:
-            found[each.number] = found.get(each.continues, each.continues)
-        elif each.role not in (Role.REPEAT, Role.FINAL):
-            found[each.number] = each.number
-    return found
+        if each.continues in line:
+            line.add(each.number)
+        if each.number in line and each.fitness is not None and each.role is not Role.PARTIAL:
+            return each
+    return None
 
 
 def costs(individuals: Iterable[IndividualRecord]) -> dict[int, float]:

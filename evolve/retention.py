@@ -44,7 +44,7 @@ class WeightShelf:
             fitness: None for failures and for trainings that were stopped.
         """
         number = individual.number
-        if individual.role in (Role.CONTINUATION, Role.PARTIAL) and individual.original in self._defaults:
+        if individual.continues in self._defaults:
             self._defaults.add(number)
         if number in self._defaults:
             return

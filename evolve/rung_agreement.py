@@ -18,9 +18,8 @@ from typing import Any
 
 from evolve.exceptions import SpaceError
 from evolve.ledger.records import IndividualRecord
-from evolve.overview import firsts
 from evolve.space import SearchSpace
-from evolve.trial import Json
+from evolve.trial import Json, Role
 
 FEWEST = 4
 """Whole trainings below which no correlation is stated, as it has no interval."""
@@ -168,6 +167,20 @@ def agreement(space: SearchSpace, individuals: Iterable[IndividualRecord]) -> Ag
     costs = [cost for line in lines if (cost := line.cost(space)) is not None]
     rungs = tuple(_rung(level, lines) for level in levels)
     return Agreement(space.search.rungs.over, space.full_training(), rungs, len(costs), math.fsum(costs))
+
+
+def firsts(individuals: Iterable[IndividualRecord]) -> dict[int, int]:
+    """Number of each individual of the search proper to that under which it first entered, if it continues one.
+
+    Repeats and finals are trainings of their own, and so are left out.
+    """
+    found: dict[int, int] = {}
+    for each in individuals:
+        if each.continues is not None:
+            found[each.number] = found.get(each.continues, each.continues)
+        elif each.role not in (Role.REPEAT, Role.FINAL):
+            found[each.number] = each.number
+    return found
 
 
 def correlation(pairs: Sequence[tuple[float, float]]) -> Correlation | None:

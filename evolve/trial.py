@@ -45,6 +45,11 @@ class Role(StrEnum):
     FINAL = "final"
 
 
+def continued(role: str, original: int | None) -> int | None:
+    """The individual whose training one with this role goes on with, or repeats in full after a cheap one."""
+    return original if role in (Role.CONTINUATION, Role.PARTIAL) else None
+
+
 class TrialState(StrEnum):
     """The life of an evaluation: pending -> running -> one of the finished states.
 

@@ -137,10 +137,10 @@ def test_three_points_in_twenty_dimensions_do_not_make_length_scales_absurd(seed
     rng = np.random.default_rng(seed)
     train = rng.random((3, 20))
     surrogate = informed(whole(train), warp(rng.random(3)))
-    for theta, prior in [(surrogate._theta, LENGTH_SCALE)]:
-        assert np.abs(theta[1:-2] - prior).max() < 1.5
-        assert -1.5 < theta[0] < 1.5
-        assert theta[-1] < math.log(0.05)
+    theta = surrogate._theta
+    assert np.abs(theta[1:-2] - LENGTH_SCALE).max() < 1.5
+    assert -1.5 < theta[0] < 1.5
+    assert theta[-1] < math.log(0.05)
     elsewhere = whole(rng.random((50, 20)))
     found = surrogate.log_expected_improvement(elsewhere)
     assert np.isfinite(found).all()

@@ -1,6 +1,8 @@
-"""Draws what `bench.py run` wrote: mean regret against whole trainings, a line for each optimiser.
+"""Draws what `bench.py run` wrote.
 
-python benchmarks/search_efficiency/figure.py --set sets/public.json --figure search.png results.jsonl ...
+    python benchmarks/search_efficiency/figure.py --set sets/public.json --figure search.png results.jsonl ...
+
+Mean regret against whole trainings, a line for each optimiser.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLOURS = {"evolve": "#c0392b", "evolve_full": "#e59866", "evolve_rungs": "#c0392b"}
-GREYS = ("#2471a3", "#1e8449", "#7d3c98", "#7f8c8d", "#b7950b", "#34495e")
+OTHERS = ("#2471a3", "#1e8449", "#7d3c98", "#7f8c8d", "#b7950b", "#34495e")
 FIRST = 5
 """Before so many trainings, too few of the runs have any result."""
 
@@ -43,14 +45,14 @@ def draw(found: Mapping[str, NDArray[np.float64]], target: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.4), dpi=150)
-    greys = iter(GREYS * 3)
+    others = iter(OTHERS * 3)
     for name, line in sorted(found.items(), key=lambda entry: entry[1][-1]):
         ours = name in COLOURS
         trainings = np.arange(FIRST, len(line) + 1)
         axes.plot(
             trainings,
             line[FIRST - 1 :],
-            color=COLOURS[name] if ours else next(greys),
+            color=COLOURS[name] if ours else next(others),
             linewidth=2.4 if ours else 1.4,
             label=name,
         )

@@ -62,8 +62,9 @@ def searched(options: argparse.Namespace, algorithm: str, seed: int) -> Search:
     name = f"{algorithm}-{seed}"
     ledger = Ledger(Settings(home=options.home).ledger_url)
     try:
-        number = ledger.search(name).id
-        if not ledger.search(number).state.is_over:
+        record = ledger.search(name)
+        number = record.id
+        if not record.state.is_over:
             resume_search(number, home=options.home)
     except SearchNotFound:
         number = run_search(space(options, algorithm, seed), home=options.home, inline=True).id

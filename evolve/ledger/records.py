@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from evolve.trial import FailureKind, Json, Role, TrialState
+from evolve.trial import FailureKind, Json, Role, TrialState, continued
 
 
 class SearchState(StrEnum):
@@ -148,8 +148,8 @@ class IndividualRecord:
 
     @property
     def continues(self) -> int | None:
-        """The individual whose training this one goes on with, or repeats in full after a cheap one."""
-        return self.original if self.role in (Role.CONTINUATION, Role.PARTIAL) else None
+        """The individual that this one continues; see `evolve.trial.continued`."""
+        return continued(self.role, self.original)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, or_, select, update
 from evolve.ledger.models import individuals, searches
 from evolve.ledger.records import EventKind
 from evolve.ledger.writing import RowWriter
-from evolve.trial import Json, Role
+from evolve.trial import Json, Role, continued
 
 
 class Results(RowWriter):
@@ -41,7 +41,8 @@ class Results(RowWriter):
         Of several trainings of a configuration the luckiest would be the best; so repeats and finals never are.
         """
         trained = original if role is Role.REPEAT and original is not None else individual
-        if role is not Role.FINAL and self._first(trained) == 0:
+        # most continue nobody, and for those the database need not be asked
+        if (trained if role in (Role.SEARCH, Role.FINAL) else self._first(trained)) == 0:
             self._totals["default_fitness"] = self._mean(trained)
         if role in (Role.REPEAT, Role.FINAL):
             return
@@ -55,10 +56,8 @@ class Results(RowWriter):
         query = select(individuals.c.role, individuals.c.original).where(
             individuals.c.search_id == self._search_id, individuals.c.number == bindparam("number")
         )
-        while (row := self._connection.execute(query, {"number": individual}).first()) is not None:
-            if row.role not in (Role.CONTINUATION, Role.PARTIAL) or row.original is None:
-                break
-            individual = row.original
+        while (before := continued(*self._connection.execute(query, {"number": individual}).one())) is not None:
+            individual = before
         return individual
 
     def _mean(self, individual: int) -> float:

@@ -62,15 +62,13 @@ def traded(
     if not objectives or not known:
         return None
     members = front(known)
-    default = next((each for each in known if each == default_of(individuals)), None)
+    default = default_of(individuals)
+    default = default if default in known else None
     shown = members[:MOST_ROWS]
     if default is not None and default not in shown:
         shown = [*shown, default]
-    figures = {
-        "front": _front_figure(
-            objectives, known, members, {"default": default.number if default else None, "highest fitness": best}
-        )
-    }
+    marked = {"default": default.number if default else None, "highest fitness": best}
+    figures = {"front": _front_figure(objectives, known, members, marked)}
     if len(objectives) == _PAIR or (len(objectives) == _PAIR + 1 and len(members) <= _LARGEST_VOLUME):
         figures["volume"] = _volume_figure(known)
     return Traded(

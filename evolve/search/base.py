@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from evolve.trial import FailureKind, Json, Role
+from evolve.trial import FailureKind, Json, Role, continued
 
 Genome: TypeAlias = tuple[float, ...]
 """One coordinate in [0, 1] for each gene, in the space's order."""
@@ -44,6 +44,11 @@ class Proposal:
     original: int | None = None
     seed: int | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def continues(self) -> int | None:
+        """The individual that this one continues; see `evolve.trial.continued`."""
+        return continued(self.role, self.original)
 
 
 @dataclass(frozen=True)

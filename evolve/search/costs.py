@@ -9,7 +9,7 @@ import numpy as np
 from evolve.search.archive import representative
 from evolve.search.base import Outcome
 from evolve.search.geometry import Array
-from evolve.search.surrogate import Surrogate, checkpoint
+from evolve.search.surrogate import Surrogate, checkpoint, standard
 from evolve.search.variation import Places
 from evolve.trial import Role
 
@@ -61,15 +61,11 @@ class Costs:
             early = seconds[: self._learnt]
             places = representative(early, _MOST)
             self._surrogate = Surrogate(columns.shape[1])
-            self._surrogate.learn(self._rows(places), _centred(early[places]))
+            self._surrogate.learn(self._rows(places), standard(early[places]))
         places = representative(seconds, _MOST)
         rows, scale = self._rows(places), max(float(seconds[places].std()), 1e-9)
-        self._surrogate.condition(rows, _centred(seconds[places]), np.empty(0), rows)
+        self._surrogate.condition(rows, standard(seconds[places]), np.empty(0), rows)
         return self._surrogate.mean(columns) * scale
 
     def _rows(self, places: Places) -> Array:
         return np.array([self._seen[place] for place in places])
-
-
-def _centred(values: Array) -> Array:
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))

@@ -142,9 +142,10 @@ class GeneticSearch:
             if outcome.failure is FailureKind.OUT_OF_MEMORY:
                 self._memory.learn(outcome.proposal.params)
             self._rungs.learn(outcome)
+            first = self._individual(outcome.proposal)
             if self._screening is not None:
-                self._screening.learn(outcome, self._individual(outcome.proposal))
-            corrected = self._repeats.learn(outcome, self._rungs.first(outcome.proposal.number))
+                self._screening.learn(outcome, first)
+            corrected = self._repeats.learn(outcome, first)
             if corrected is not None:
                 self._population.correct(*corrected)
         born = [

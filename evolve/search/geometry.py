@@ -34,6 +34,7 @@ class Geometry:
 
     Attributes:
         choices: For each gene the number of its choices; 0 for a number.
+        controlling: Dimensions of the categorical and boolean genes that decide whether others exist.
 
     Args:
         space: The space.
@@ -56,12 +57,8 @@ class Geometry:
             for name in space.parents_first
             if space.genes[name].when
         ]
-
-    @property
-    def controlling(self) -> list[int]:
-        """Dimensions of the categorical and boolean genes that decide whether others exist."""
-        parents = {condition[0] for _, conditions in self._conditions for condition in conditions}
-        return sorted(parent for parent in parents if self.choices[parent])
+        parents = {parent for _, conditions in self._conditions for parent, *_ in conditions}
+        self.controlling = sorted(parent for parent in parents if self.choices[parent])
 
     def snap(self, genomes: Array) -> Array:
         """Move coordinates to those of the values that they stand for; to the default's where there is no gene."""

@@ -73,9 +73,9 @@ class Rungs:
             self._repeats.add(proposal.number)
         elif proposal.original is None:
             self._entered[proposal.number] = len(self._entered)
-        if proposal.role in (Role.CONTINUATION, Role.PARTIAL) and proposal.original is not None:
+        if proposal.continues is not None:
             with self._lock:
-                first = self.first(proposal.original)
+                first = self.first(proposal.continues)
                 self._first[proposal.number] = first
                 self._last[first] = proposal.number
                 self._stopped.pop(first, None)

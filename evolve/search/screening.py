@@ -116,12 +116,12 @@ class Screening:
         places = self.archive.telling()
         scores = self.archive.scores(places, question.weights)
         surrogate = self._informed(question, places, scores)
-        parents = self._parents(question, places, scores, surrogate)
         kind = self._neglected(question) if question.daring else None
         if kind is not None and len(places) < _MUCH:
             strangers = self._variation.strangers(*kind, _STRANGERS, question.generator)
             if len(found := self._select(strangers, surrogate, daring=False)):
                 return found
+        parents = self._parents(question, places, scores, surrogate)
         pool: Brood | None = None
         for _ in range(_GENERATIONS):
             children = self._variation.breed(parents, self._count, question.generator)
@@ -172,6 +172,8 @@ class Screening:
         A model takes what it knows of one kind for all kinds, and stays where its luck was. So each gets
         its fair share for a while.
         """
+        if not self._geometry.controlling:
+            return None
         pending = np.array(question.pending).reshape(-1, self._codec.dimensions)
         tried = [*self.archive.individuals(), *self._geometry.snap(pending)]
         for dimension in self._geometry.controlling:

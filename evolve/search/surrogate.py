@@ -202,10 +202,11 @@ def warp(fitness: Sequence[float] | Array) -> Array:
     values = np.asarray(fitness, dtype=float)
     median = float(np.median(values))
     lead = max(float(values.max()) - median, _SMALLEST)
-    return _standard(np.maximum((values - median) / lead, _WORST))
+    return standard(np.maximum((values - median) / lead, _WORST))
 
 
-def _standard(values: Array) -> Array:
+def standard(values: Array) -> Array:
+    """With mean 0 and deviation 1, or all 0 where they are equal."""
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
 
 
