@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -27,9 +27,11 @@ few = settings(max_examples=25, deadline=None, derandomize=True, suppress_health
 values_on_a_rung = st.lists(st.floats(0, 1), min_size=1, max_size=PROBATION)
 
 
-def rung_space(over: str = "epochs", *, levels: int = 2, factor: float = 3, **search: Any) -> SearchSpace:
+def rung_space(
+    over: str = "epochs", *, levels: int = 2, factor: float = 3, stop: Mapping[str, Any] | None = None, **search: Any
+) -> SearchSpace:
     rungs = {"over": over, "levels": levels, "factor": factor}
-    return space(train={"epochs": EPOCHS}, search={"rungs": rungs, **search})
+    return space(train={"epochs": EPOCHS}, stop=dict(stop or {}), search={"rungs": rungs, **search})
 
 
 def proposal(number: int, role: Role = Role.SEARCH, original: int | None = None) -> Proposal:
@@ -131,11 +133,31 @@ def test_the_default_is_trained_to_its_end_after_the_first_individuals() -> None
     assert rungs.report(PROBATION, 9, 0.0) is Decision.CONTINUE
 
 
-def test_in_a_short_search_the_default_is_never_stopped() -> None:
-    rungs = Rungs(rung_space(population=5, generations=2 * PROBATION // 5))
+@pytest.mark.parametrize(
+    ("search", "stop"),
+    [
+        ({"population": 5, "generations": 2 * PROBATION // 5}, {}),
+        ({"population": 10}, {"plateau": 2}),
+        ({}, {"evaluations": 2 * PROBATION}),
+        ({}, {"hours": 100.0}),
+        ({}, {"gpu_hours": 100.0}),
+        ({}, {"target": 0.9}),
+    ],
+)
+def test_in_a_search_that_may_end_soon_the_default_is_never_stopped(
+    search: dict[str, Any], stop: dict[str, Any]
+) -> None:
+    rungs = Rungs(rung_space(stop=stop, **search))
     climbing([0.9] * 9, rungs)
     rungs.enter(proposal(0))
     assert rungs.report(0, 3, 0.0) is Decision.CONTINUE
+
+
+def test_a_plateau_far_away_does_not_spare_the_default_the_rungs() -> None:
+    rungs = Rungs(rung_space(population=10, stop={"plateau": 3}))
+    climbing([0.9] * 9, rungs)
+    rungs.enter(proposal(0))
+    assert rungs.report(0, 3, 0.0) is Decision.STOP
 
 
 def stopped(rungs: Rungs, number: int, last: int | None = None, **passed: float) -> None:

@@ -55,7 +55,7 @@ class Rungs:
         self._both: list[dict[int, tuple[float, float]]] = [{} for _ in self.levels]  # on the rung, and whole
         self._trusted = [True] * len(self.levels)
         self._stopped: dict[int, tuple[int, int]] = {}  # first number -> last number, highest rung
-        self._default_passes = _is_short(space)
+        self._default_passes = _may_end_soon(space)
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}  # first number -> last number; a replay enters all before it learns
         self._entered: dict[int, int] = {}  # newborns -> how many came before
@@ -171,10 +171,14 @@ class Rungs:
                 self._trusted[rung] = not misleads(list(self._both[rung].values()))
 
 
-def _is_short(space: SearchSpace) -> bool:
+def _may_end_soon(space: SearchSpace) -> bool:
     """Whether a search could be over before the default is trained to its end, if that had to pass the rungs."""
-    individuals = space.search.population * space.search.generations
-    return min(individuals, space.stop.evaluations or individuals) <= 2 * PROBATION
+    population, stop = space.search.population, space.stop
+    individuals = population * space.search.generations
+    if stop.plateau is not None:
+        individuals = min(individuals, population * (stop.plateau + 1))
+    any_time = not (stop.hours is stop.gpu_hours is stop.target is None)
+    return any_time or min(individuals, stop.evaluations or individuals) <= 2 * PROBATION
 
 
 def is_exempt(number: int) -> bool:
