@@ -67,6 +67,17 @@ def test_individual_0_is_the_default_and_every_gene_tells_where_it_is_from(kind:
 
 
 @every_kind
+def test_what_is_known_is_trained_first_and_the_sampler_goes_on_from_there(kind: Kind) -> None:
+    scored = [{"genes": {"x": place / 10}, "fitness": place / 10, "source": "file"} for place in range(3, 10)]
+    searched = space(known=[*scored, {"genes": {"x": 0.25, "kind": "b"}}])
+    proposals = [each.proposal for each in search(searched, kind, 10)]
+    assert [each.operators for each in proposals[:6]] == [("default",), *[("known",)] * 5]
+    assert [each.params["x"] for each in proposals[1:6]] == pytest.approx([0.25, 0.9, 0.8, 0.7, 0.6])
+    assert {origin for each in proposals[1:6] for origin in each.origins.values()} == {"known"}
+    assert {each.operators for each in proposals[6:]} <= {(kind,), ("sample",)}
+
+
+@every_kind
 def test_genes_are_there_exactly_where_they_exist(kind: Kind) -> None:
     outcomes = search(space(), kind, LENGTH[kind])
     for each in outcomes:
@@ -138,7 +149,8 @@ def test_a_gaussian_process_needs_few_individuals() -> None:
 def test_replaying_the_history_continues_as_if_nothing_had_happened(
     kind: Kind, seed: int, generational: bool, told: int, failures: set[int]
 ) -> None:
-    searched = space(search={"seed": seed, "generational": generational})
+    known = [{"genes": {"x": 0.9}, "fitness": 1.0}, {"genes": {"x": 0.4}}]
+    searched = space(search={"seed": seed, "generational": generational}, known=known)
 
     def judge(proposal: Proposal) -> Outcome:
         if proposal.number in failures:

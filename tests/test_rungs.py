@@ -28,7 +28,12 @@ values_on_a_rung = st.lists(st.floats(0, 1), min_size=1, max_size=PROBATION)
 
 
 def rung_space(
-    over: str = "epochs", *, levels: int = 2, factor: float = 3, stop: Mapping[str, Any] | None = None, **search: Any
+    over: str = "epochs",
+    *,
+    levels: int = 2,
+    factor: float = 3,
+    stop: Mapping[str, Any] | None = None,
+    **search: Any,
 ) -> SearchSpace:
     rungs = {"over": over, "levels": levels, "factor": factor}
     return space(train={"epochs": EPOCHS}, stop=dict(stop or {}), search={"rungs": rungs, **search})

@@ -1,9 +1,9 @@
 """The usual alternatives to a genetic algorithm, behind the same ask/tell: `tpe`, `gp`, `cmaes` and `random`.
 
-Individual 0 is the default configuration. Every other one is drafted by a sampler that has learnt from all
-verdicts so far: drafts that are infeasible or known already are drawn again, then repaired, and in the end a
-fresh sample takes their place. Failures teach a sampler nothing, but a batch that ran out of memory is not
-tried again, as in the genetic algorithm.
+Individual 0 is the default configuration, and the next few are what is known to be worth a trial, as in the genetic
+algorithm. Every other one is drafted by a sampler that has learnt from all verdicts so far: drafts that are
+infeasible or known already are drawn again, then repaired, and in the end a fresh sample takes their place.
+Failures teach a sampler nothing, but a batch that ran out of memory is not tried again.
 
 The n-th individual is drafted from a seed made of (seed, n), by a sampler that is a function of the individuals
 begun and concluded. So a replay of the recorded history continues exactly as the first run would have. With
@@ -14,15 +14,18 @@ depends on the seed alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
+from evolve.search.breeding import Birth, unbred
+from evolve.search.known import known_points
 from evolve.search.memory import MemoryLimit
 from evolve.search.samplers import Kind, make_sampler
+from evolve.search.start import Beginning
 from evolve.space import SearchSpace
 from evolve.trial import FailureKind, Role
 
@@ -34,20 +37,13 @@ RESOLUTION = 500
 """A Gaussian process that is sure of itself would stay where it is; within a cell of this grid is known already."""
 
 
-@dataclass(frozen=True)
-class _Birth:
-    """A new individual: its genome, how it came about, and the coordinates that were repaired."""
-
-    genome: Genome
-    operators: tuple[str, ...]
-    repaired: frozenset[int] = frozenset()
-
-
 class OptunaSearch:
     """Optuna's samplers, and CMA-ES, as a search algorithm.
 
     Args:
-        space: What to search. Of its `search:` section `seed`, `population` and `generational` count.
+        space: What to search. Of its `search:` section `seed`, `population` and `generational` count. Of `known`,
+            those that nobody has trained yet and the best few others are trained first; a fitness from elsewhere
+            would teach a sampler wrong, as it cannot be told where that is from.
         kind: Of the sampler; None for that which the space names.
 
     Raises:
@@ -61,7 +57,7 @@ class OptunaSearch:
         self._kind: Kind = chosen
         self._settings = space.search
         self._codec = Codec(space)
-        self._default = self._codec.encode(space.default())
+        self._beginning = Beginning(space, self._codec, known_points(space, self._codec))
         self._memory = MemoryLimit(space, self._codec)
         self._sampler = make_sampler(self._kind, space, self._codec)
         self._asked = 0
@@ -117,10 +113,7 @@ class OptunaSearch:
         number = self._asked
         birth = self._fit_memory(self._bear(number))
         params = self._codec.decode(birth.genome)
-        origins = {}
-        for dimension, name in enumerate(self._codec.names):
-            if name in params:
-                origins[name] = "repaired" if dimension in birth.repaired else "sampled" if number else "default"
+        origins = zip(self._codec.names, birth.origins, strict=True)
         proposal = Proposal(
             number=number,
             generation=number // self._settings.population,
@@ -128,7 +121,7 @@ class OptunaSearch:
             params=params,
             key=self._codec.key(params),
             operators=birth.operators,
-            origins=origins,
+            origins={name: origin for name, origin in origins if name in params},
         )
         self._begin(proposal)
         return proposal
@@ -141,45 +134,45 @@ class OptunaSearch:
             drafted = proposal.operators == (self._kind,)
             self._sampler.begin(proposal.number, tuple(proposal.genome), drafted=drafted)
 
-    def _bear(self, number: int) -> _Birth:
-        if number == 0:
-            return _Birth(self._default, ("default",))
+    def _bear(self, number: int) -> Birth:
+        if (first := self._beginning.given(number)) is not None:
+            return first
         rng = np.random.default_rng([self._settings.seed, number])
         spoilt: Genome | None = None
         for genome in islice(self._sampler.drafts(int(rng.integers(2**31))), DRAFTS[self._kind]):
             if not self._codec.feasible(genome):
                 spoilt = spoilt or genome
             elif self._is_new(genome) and not (self._kind == "gp" and _cell(genome) in self._known_cells):
-                return _Birth(genome, (self._kind,))
+                return unbred(genome, self._kind)
         if spoilt is not None:
             genome = self._codec.repair(spoilt)
             if self._is_new(genome):
-                return _Birth(genome, (self._kind, "repair"), _differing(genome, spoilt))
+                return _repaired(unbred(spoilt, self._kind), genome, "repair")
         return self._sample(rng)
 
-    def _sample(self, rng: np.random.Generator) -> _Birth:
+    def _sample(self, rng: np.random.Generator) -> Birth:
         """A fresh point of the space, new if one can be found."""
         genome: Genome = ()
         for _ in range(ATTEMPTS):
             genome = self._codec.sample(rng)
             if self._is_new(genome):
                 break
-        return _Birth(genome, ("sample",))
+        return unbred(genome, "sample")
 
     def _is_new(self, genome: Genome) -> bool:
         return self._codec.key(self._codec.decode(genome)) not in self._known_keys
 
-    def _fit_memory(self, birth: _Birth) -> _Birth:
+    def _fit_memory(self, birth: Birth) -> Birth:
         genome = self._memory.repair(birth.genome)
-        if genome == birth.genome:
-            return birth
-        repaired = birth.repaired | _differing(genome, birth.genome)
-        return _Birth(genome, (*birth.operators, "memory_repair"), repaired)
+        return birth if genome == birth.genome else _repaired(birth, genome, "memory_repair")
 
 
 def _cell(genome: Genome) -> tuple[int, ...]:
     return tuple(round(coordinate * RESOLUTION) for coordinate in genome)
 
 
-def _differing(one: Genome, other: Genome) -> frozenset[int]:
-    return frozenset(index for index, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
+def _repaired(birth: Birth, genome: Genome, operator: str) -> Birth:
+    """The same individual with another genome; what differs is repaired."""
+    coordinates = zip(birth.origins, birth.genome, genome, strict=True)
+    origins = tuple(origin if was == now else "repaired" for origin, was, now in coordinates)
+    return replace(birth, genome=genome, origins=origins, operators=(*birth.operators, operator))
