@@ -177,7 +177,7 @@ def _may_end_soon(space: SearchSpace) -> bool:
     individuals = population * space.search.generations
     if stop.plateau is not None:
         individuals = min(individuals, population * (stop.plateau + 1))
-    any_time = not (stop.hours is stop.gpu_hours is stop.target is None)
+    any_time = any(limit is not None for limit in (stop.hours, stop.gpu_hours, stop.target))
     return any_time or min(individuals, stop.evaluations or individuals) <= 2 * PROBATION
 
 
