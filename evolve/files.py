@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and texts that are read within bounds."""
 
 from __future__ import annotations
 
@@ -31,3 +31,28 @@ def replacing(target: Path, what: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where nothing could be written, there is nothing to remove
             temporary.unlink()
+
+
+def read_text(path: Path, most: int, error: type[InputError] = InputError) -> str:
+    """The text of a file from outside.
+
+    Args:
+        path: The file; a byte order mark is no part of its text.
+        most: Bytes it may have; no more are read.
+        error: The class to raise.
+
+    Raises:
+        InputError: (or `error`) if it cannot be read, is too long or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+    except OSError as problem:
+        raise error(f"{path}: the file cannot be read: {problem.strerror or problem}; correct the path") from None
+    if len(raw) > most:
+        limit = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
+        raise error(f"{path}: the file may hold at most {limit}; make it shorter")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: the file must be UTF-8, but byte {problem.start} is not; save it as UTF-8") from None

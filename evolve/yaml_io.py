@@ -30,6 +30,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from evolve.exceptions import InputError
+from evolve.files import read_text
 from evolve.trial import Json
 
 MAX_BYTES = 64 * 1024
@@ -57,7 +58,7 @@ def read_yaml(path: Path, *, error: type[InputError] = InputError, numbered_keys
     Raises:
         InputError: (or `error`) if the file is unreadable, above 64 KiB, not UTF-8, or breaks a rule.
     """
-    return parse_yaml(_read_text(path, error), str(path), error=error, numbered_keys=numbered_keys)
+    return parse_yaml(read_text(path, MAX_BYTES, error), str(path), error=error, numbered_keys=numbered_keys)
 
 
 def read_yaml_value(path: Path, *, error: type[InputError] = InputError) -> dict[str, Json] | list[Json]:
@@ -66,21 +67,7 @@ def read_yaml_value(path: Path, *, error: type[InputError] = InputError) -> dict
     Raises:
         InputError: (or `error`), as `read_yaml`.
     """
-    return _parse(_Builder(_read_text(path, error), str(path), error, lists=True))
-
-
-def _read_text(path: Path, error: type[InputError]) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise error(f"{path}: the file cannot be read: {problem.strerror or problem}") from None
-    if len(raw) > MAX_BYTES:
-        raise error(f"{path}: a file may hold at most {MAX_BYTES // 1024} KiB; make it shorter")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise error(f"{path}: the file must be UTF-8, but byte {problem.start} is not; save it as UTF-8") from None
+    return _parse(_Builder(read_text(path, MAX_BYTES, error), str(path), error, lists=True))
 
 
 def parse_yaml(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.exceptions import SpaceError
+from evolve.files import read_text
 from evolve.formatting import clean
 from evolve.space import SearchSpace
 from evolve.trial import Json
@@ -61,7 +62,7 @@ def _space(space: str | Path | Mapping[str, Json] | SearchSpace) -> dict[str, An
     if isinstance(space, Mapping):
         return {"space": dict(space)}
     if os.path.isfile(space):
-        return {"yaml": _text(Path(space))}
+        return {"yaml": read_text(Path(space), MAX_BYTES, SpaceError)}
     name = str(space)
     if isinstance(space, Path) or os.sep in name:
         raise SpaceError(
@@ -69,19 +70,6 @@ def _space(space: str | Path | Mapping[str, Json] | SearchSpace) -> dict[str, An
         )
     stem = next((name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending)), name)
     return {"space": stem}
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise SpaceError(f"{path}: must hold at most {MAX_BYTES // 1024} KiB; make it shorter")
-        return text.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpaceError(f"{path}: must be UTF-8, but byte {error.start} is not; save it as UTF-8") from None
-    except OSError as error:
-        raise SpaceError(f"{path}: cannot be read: {error.strerror}; correct the path") from None
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evolve.exceptions import InputError
+from evolve.files import read_text
 from evolve.formatting import count
 from evolve.space import SearchSpace
 from evolve.space.validation import show
@@ -72,17 +73,7 @@ def _reason(left_out: int) -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read: {error.strerror or error}; correct the path") from None
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path}: a table may hold at most {MAX_BYTES >> 20} MiB; leave rows or columns out")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: must be UTF-8, but byte {error.start} is not; save it as UTF-8") from None
+    text = read_text(path, MAX_BYTES)
     if "\0" in text:
         raise InputError(f"{path}: must be text, but holds a NUL; save it as CSV")
     return text
