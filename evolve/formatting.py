@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MISSING = "–"  # noqa: RUF001 - an en dash stands where there is no value
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MOST_SHARE = 10
 _GENETIC = "genetic"
 _OPTUNA = {"tpe": "TPE", "gp": "Gaussian process", "cmaes": "CMA-ES", "random": "random sampler"}
 
@@ -135,8 +136,15 @@ def gain_text(best: float | None, default: float | None) -> str:
     difference = gain(best, default)
     if difference is None or default is None:
         return MISSING
-    share = f" ({difference / default:+.1%})" if default > 0 else ""
-    return f"{difference:+.4f}{share}"
+    share = gain_share(difference, default)
+    return f"{difference:+.4f} ({share})" if share else f"{difference:+.4f}"
+
+
+def gain_share(difference: float, default: float) -> str:
+    """A gain in percent of the default's fitness; empty where the default has learnt next to nothing."""
+    if default <= 0 or difference > _MOST_SHARE * default:
+        return ""
+    return f"{difference / default:+.1%}"
 
 
 def verdict(search: SearchRecord) -> str:

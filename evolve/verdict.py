@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from evolve.formatting import count, number
+from evolve.formatting import count, gain_share, number
 from evolve.trial import Json
 
 LUCK = "one training each cannot tell gain from luck; `finals: {top: 3, seeds: 3}` would"
@@ -165,10 +165,8 @@ def sentence(answer: Answer) -> str:
         return _defended(answer)
     if best.gain is None or best.validation is None:
         return "no configuration has a result"
-    gain, share = best.gain, ""
-    if default.validation.mean > 0:
-        share = f" ({gain.value / default.validation.mean:+.1%})"
-    found = f"{gain}{share} over the default configuration"
+    gain, share = best.gain, gain_share(best.gain.value, default.validation.mean)
+    found = f"{gain}{f' ({share})' if share else ''} over the default configuration"
     if max(best.validation.n, default.validation.n) == 1:
         return f"{found}; {LUCK}"
     doubt = ", within noise" if gain.within_noise else ""

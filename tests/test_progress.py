@@ -388,6 +388,22 @@ def test_verdict(best, default, words):
     assert words in verdict(search_record(best_fitness=best, default_fitness=default))
 
 
+@pytest.mark.parametrize(
+    ("best", "default", "words"),
+    [
+        (0.5, 0.4, "+0.1000 (+25.0%)"),
+        (0.5, 0.02, "+0.4800"),
+        (0.5, 1e-9, "+0.5000"),
+        (0.5, 0.0, "+0.5000"),
+        (0.5, -1.0, "+1.5000"),
+    ],
+)
+def test_no_percent_of_a_default_that_has_learnt_next_to_nothing(best, default, words):
+    assert gain_text(best, default) == words
+    searched = search_record(best_fitness=best, default_fitness=default)
+    assert verdict(searched) == f"{words} over the default configuration"
+
+
 @pytest.mark.parametrize("mode", ["plain", "live"])
 def test_finals_have_a_count_of_their_own(story, mode):
     story.tell(EventKind.FINALS_STARTED, reason="2 generations are complete", trainings=6)

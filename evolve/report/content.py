@@ -18,6 +18,7 @@ from evolve.formatting import (
     duration,
     fitness_label,
     gain,
+    gain_share,
     number,
     role_text,
     verdict,
@@ -177,8 +178,8 @@ def _tiles(search: SearchRecord, metric: str) -> list[tuple[str, str, str]]:
     who = "nothing evaluated yet" if search.best_individual is None else f"individual {search.best_individual}"
     default = f"default {number(search.default_fitness)}"
     share = ""
-    if improvement is not None and gained and search.default_fitness:
-        share = f"{improvement / abs(search.default_fitness):+.1%}, "
+    if improvement is not None and gained and search.default_fitness is not None:
+        share = gain_share(improvement, search.default_fitness)
     gpu = f"{duration(search.gpu_seconds)} of GPU" if search.gpu_seconds else "on the CPU"
     failed = f", {search.failed} failed" if search.failed else ""
     return [
@@ -186,7 +187,7 @@ def _tiles(search: SearchRecord, metric: str) -> list[tuple[str, str, str]]:
         (
             "Gain over the default",
             f"{improvement:+.4f}" if gained else MISSING if improvement is None else "none",
-            share + default,
+            f"{share}, {default}" if share else default,
         ),
         ("Individuals", f"{search.evaluated:,}", f"{count(search.trained, 'training')}{failed}"),
         ("Time in training", duration(search.trial_seconds), gpu),
