@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,13 @@ class Birth:
 def unbred(genome: Genome, operator: str, origin: str = "sampled") -> Birth:
     """An individual without parents."""
     return Birth(genome, (origin,) * len(genome), (operator,))
+
+
+def repaired(birth: Birth, genome: Genome, operator: str) -> Birth:
+    """The same individual with another genome, as its own cannot be trained; what differs is repaired."""
+    coordinates = zip(birth.origins, birth.genome, genome, strict=True)
+    origins = tuple(origin if was == now else "repaired" for origin, was, now in coordinates)
+    return replace(birth, genome=genome, origins=origins, operators=(*birth.operators, operator))
 
 
 def screened_birth(brood: Brood, place: int, genome: Genome) -> Birth:

@@ -23,9 +23,9 @@ import numpy as np
 
 from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
-from evolve.search.breeding import Birth, Breeder, screened_birth, unbred
+from evolve.search.breeding import Birth, Breeder, repaired, screened_birth, unbred
 from evolve.search.known import known_points
-from evolve.search.memory import BATCH, MemoryLimit
+from evolve.search.memory import MemoryLimit
 from evolve.search.operators import Individual, inherited
 from evolve.search.pareto import draw_weights
 from evolve.search.population import Population
@@ -278,11 +278,7 @@ class GeneticSearch:
 
     def _repair(self, birth: Birth) -> Birth:
         genome = self._memory.repair(birth.genome)
-        if genome == birth.genome:
-            return birth
-        origins = list(birth.origins)
-        origins[self._codec.names.index(BATCH)] = "repaired"
-        return replace(birth, genome=genome, origins=tuple(origins), operators=(*birth.operators, "memory_repair"))
+        return birth if genome == birth.genome else repaired(birth, genome, "memory_repair")
 
 
 def _screening(space: SearchSpace, codec: Codec, points: Sequence[tuple[Genome, float | None]]) -> Screening | None:

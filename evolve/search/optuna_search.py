@@ -14,14 +14,13 @@ depends on the seed alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from evolve.codec import Codec
 from evolve.search.base import Decision, Genome, Outcome, Proposal
-from evolve.search.breeding import Birth, unbred
+from evolve.search.breeding import Birth, repaired, unbred
 from evolve.search.known import known_points
 from evolve.search.memory import MemoryLimit
 from evolve.search.samplers import Kind, make_sampler
@@ -147,7 +146,7 @@ class OptunaSearch:
         if spoilt is not None:
             genome = self._codec.repair(spoilt)
             if self._is_new(genome):
-                return _repaired(unbred(spoilt, self._kind), genome, "repair")
+                return repaired(unbred(spoilt, self._kind), genome, "repair")
         return self._sample(rng)
 
     def _sample(self, rng: np.random.Generator) -> Birth:
@@ -164,15 +163,8 @@ class OptunaSearch:
 
     def _fit_memory(self, birth: Birth) -> Birth:
         genome = self._memory.repair(birth.genome)
-        return birth if genome == birth.genome else _repaired(birth, genome, "memory_repair")
+        return birth if genome == birth.genome else repaired(birth, genome, "memory_repair")
 
 
 def _cell(genome: Genome) -> tuple[int, ...]:
     return tuple(round(coordinate * RESOLUTION) for coordinate in genome)
-
-
-def _repaired(birth: Birth, genome: Genome, operator: str) -> Birth:
-    """The same individual with another genome; what differs is repaired."""
-    coordinates = zip(birth.origins, birth.genome, genome, strict=True)
-    origins = tuple(origin if was == now else "repaired" for origin, was, now in coordinates)
-    return replace(birth, genome=genome, origins=origins, operators=(*birth.operators, operator))
