@@ -25,13 +25,12 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel,
 from evolve.search.geometry import Array
 
 LENGTH_SCALE = -0.3
-"""Prior mean of the log length scales where there are few columns, in widths of a gene's range."""
+"""Prior mean of the log length scales, in widths of a gene's range."""
 OPTIMISM = 2.0
 """Standard deviations above the mean, for the upper bound."""
 MAY_VARY = 40
 """Up to so many observations, hyperparameters are learnt anew with each."""
 
-_FEW = 8
 _LENGTH_DEVIATION = 0.7
 _SIGNAL_DEVIATION = 0.7
 _TREND = math.log(0.03)
@@ -98,7 +97,7 @@ class Surrogate:
     """
 
     def __init__(self, columns: int) -> None:
-        self._start = np.array([0.0, *[length_scale(columns)] * columns, _TREND, _NOISE])
+        self._start = np.array([0.0, *[LENGTH_SCALE] * columns, _TREND, _NOISE])
         lengths = [_LENGTH_DEVIATION] * columns
         spread = np.array([_SIGNAL_DEVIATION, *lengths, _TREND_DEVIATION, _NOISE_DEVIATION])
         self._prior = np.array([self._start, spread])
@@ -168,18 +167,6 @@ class Surrogate:
         mean, deviation = self._model.predict(_centred(genomes), return_std=True)
         noise = math.exp(self._theta[-1])
         return mean, np.sqrt(np.maximum(deviation**2 - noise, _SMALLEST))
-
-
-def length_scale(columns: int) -> float:
-    """Prior mean of the log length scales: the more columns, the further apart are any two points.
-
-    With the same lengths for any number of columns, all would be too far from each other to tell anything (Hvarfner
-    et al., "Vanilla Bayesian Optimization Performs Great in High Dimensions", 2024).
-
-    Args:
-        columns: Of an observation, 1 or more.
-    """
-    return LENGTH_SCALE + 0.5 * math.log(max(columns, _FEW) / _FEW)
 
 
 def _kernel(theta: Array) -> Kernel:
