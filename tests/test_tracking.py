@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -27,7 +28,7 @@ from evolve.observers import Follower
 from evolve.tracking import MlflowObserver, links, prepare_store, ui_command
 from evolve.tracking.links import comparison
 from evolve.tracking.names import safe_name
-from evolve.trial import EpochReport, Failure, FailureKind, TrialResult, TrialSpec, TrialState
+from evolve.trial import EpochReport, Failure, FailureKind, Role, TrialResult, TrialSpec, TrialState
 
 # MLflow's SQL store uses a loader strategy that SQLAlchemy 2.1 will drop.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -58,7 +59,7 @@ class Driver:
     def search(self) -> SearchRecord:
         return self.ledger.search(self.id)
 
-    def begin(self, number: int, attempt: int = 1, epochs: int = 2) -> None:
+    def begin(self, number: int, attempt: int = 1, epochs: int = 2, **differences: Any) -> None:
         with self.lease.transaction() as transaction:
             if attempt == 1:
                 transaction.propose(
@@ -72,6 +73,7 @@ class Driver:
                         parents=(0, 1) if number > 2 else (),
                         operators=("tournament", "uniform_crossover"),
                         origins={"lr0": "inherited:0" if number > 2 else "sampled"},
+                        **differences,
                     )
                 )
             transaction.submit(
@@ -238,6 +240,47 @@ def test_an_individual_shows_genes_epochs_lineage_and_outcome(driver: Driver, le
     assert run.info.end_time == round(1000 * evaluation.finished_at)  # type: ignore[operator]
 
 
+def test_finals_are_no_generation(driver: Driver, ledger: Ledger, uri: str) -> None:
+    driver.run(failing=-1)
+    for number, rival in ((6, 0), (7, 5)):
+        driver.begin(number, role=Role.FINAL, original=rival, seed=1)
+    driver.complete(6)
+    deliver(ledger, uri, driver.id)
+    runs = runs_of(uri, driver.id)
+    assert "generation 2" not in runs
+    assert runs["finals"].info.status == "RUNNING"
+    assert runs["finals"].data.tags["mlflow.parentRunId"] == runs[f"search {driver.id}"].info.run_id
+    for number in (6, 7):
+        tags = runs[f"individual {number}"].data.tags
+        assert tags["mlflow.parentRunId"] == runs["finals"].info.run_id
+        assert (tags["evolve.role"], tags["evolve.seed"]) == ("final", "1")
+    driver.complete(7)
+    driver.finish()
+    deliver(ledger, uri, driver.id)
+    run = runs_of(uri, driver.id)["finals"]
+    assert run.info.status == "FINISHED"
+    table = Path(MlflowClient(uri).download_artifacts(run.info.run_id, "individuals.csv")).read_text()
+    assert [line.split(",")[:4] for line in table.splitlines()[1:]] == [
+        ["6", "2", "final", "1"],
+        ["7", "2", "final", "1"],
+    ]
+
+
+def test_finals_that_go_on_are_open_again(driver: Driver, ledger: Ledger, uri: str) -> None:
+    driver.run()
+    driver.begin(6, role=Role.FINAL, original=0, seed=1)
+    driver.complete(6)
+    driver.finish()
+    deliver(ledger, uri, driver.id)
+    assert runs_of(uri, driver.id)["finals"].info.status == "FINISHED"
+    driver.lease = ledger.acquire(driver.id)
+    with driver.lease.transaction() as transaction:
+        transaction.start(resumed=True)
+    driver.begin(7, role=Role.FINAL, original=5, seed=1)
+    deliver(ledger, uri, driver.id)
+    assert runs_of(uri, driver.id)["finals"].info.status == "RUNNING"
+
+
 def test_a_failure_is_told_with_its_kind_and_text(driver: Driver, ledger: Ledger, uri: str) -> None:
     driver.run()
     deliver(ledger, uri, driver.id)
@@ -260,8 +303,9 @@ def test_a_generation_shows_its_population(driver: Driver, ledger: Ledger, uri: 
     assert run.data.params == {"best/lr0": "0.005"}
     table = Path(MlflowClient(uri).download_artifacts(run.info.run_id, "individuals.csv")).read_text()
     lines = table.splitlines()
-    assert lines[0] == f"individual,generation,state,fitness,failure,parents,inherited_from,operators,lr0,{METRIC}"
-    assert lines[2] == "4,1,failed,,out_of_memory,0 1,,tournament uniform_crossover,0.004,"
+    fixed = "individual,generation,role,seed,state,fitness,failure,parents,inherited_from,operators"
+    assert lines[0] == f"{fixed},lr0,{METRIC}"
+    assert lines[2] == "4,1,search,,failed,,out_of_memory,0 1,,tournament uniform_crossover,0.004,"
     assert len(lines) == 4
 
 

@@ -1,7 +1,7 @@
 """Searches in MLflow.
 
-A run for the search, nested in it one for every generation, nested in that one for every individual. MLflow
-itself is imported only when an observer first has something to say, for that takes seconds.
+A run for the search, nested in it one for every generation and one for the finals, nested in those one for every
+individual. MLflow itself is imported only when an observer first has something to say, for that takes seconds.
 """
 
 from evolve.tracking.observer import MlflowObserver

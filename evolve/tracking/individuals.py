@@ -72,13 +72,13 @@ class IndividualMirror:
             del self._training[number]
 
     def _open(self, individual: IndividualRecord, start: float) -> Key:
-        """The individual's run, within its generation's."""
-        generation = Key("generation", individual.generation)
-        self._runs.ensure(generation, start, parent=SEARCH)
-        if RUN_STATUS[individual.state] == "RUNNING" and self._runs.status(generation) == "KILLED":
-            self._runs.set_status(generation, "RUNNING", start)
+        """The individual's run, within that of its generation or of the finals."""
+        group = names.group(individual)
+        self._runs.ensure(group, start, parent=SEARCH)
+        if RUN_STATUS[individual.state] == "RUNNING":
+            self._runs.set_status(group, "RUNNING", start)
         key = Key("individual", individual.number)
-        self._runs.ensure(key, start, parent=generation, tags=names.lineage_tags(individual))
+        self._runs.ensure(key, start, parent=group, tags=names.lineage_tags(individual))
         return key
 
     def _times(self, individual: IndividualRecord, evaluations: Sequence[EvaluationRecord]) -> tuple[float, float]:

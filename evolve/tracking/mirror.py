@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from evolve.ledger.records import EventKind, EventRecord, IndividualRecord, SearchRecord, SearchState
 from evolve.tracking import names
 from evolve.tracking.individuals import IndividualMirror
-from evolve.tracking.names import SEARCH, SEARCH_STATUS, Key, Point
+from evolve.tracking.names import FINALS, SEARCH, SEARCH_STATUS, Key, Point
 from evolve.tracking.runs import SearchRuns
 from evolve.trial import Role, TrialState
 from evolve.yaml_io import dump_yaml
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SearchMirror:
-    """One search in MLflow: its own run and those of its generations.
+    """One search in MLflow: its own run and those of its generations and finals.
 
     Args:
         ledger: The truth.
@@ -69,8 +69,9 @@ class SearchMirror:
             self._runs.set_status(Key("individual", number), "KILLED", at)
         status = SEARCH_STATUS[search.state]
         status = "KILLED" if status == "RUNNING" else status
-        for number in self._runs.running("generation"):
-            self._runs.set_status(Key("generation", number), status, at)
+        for kind in names.GROUPS:
+            for number in self._runs.running(kind):
+                self._runs.set_status(Key(kind, number), status, at)
         self._runs.set_status(SEARCH, status, at)
 
     def _verdicts(self, events: Sequence[EventRecord], individuals: dict[int, IndividualRecord]) -> list[Point]:
@@ -128,9 +129,11 @@ class SearchMirror:
     def _summarise(self, search: SearchRecord) -> None:
         """Write what only a search that has come to rest can tell."""
         best = self._best_individual(search)
-        self._runs.attach_text(
-            SEARCH, names.individuals_table(self._ledger.individuals(self._id)), "individuals.csv"
-        )
+        individuals = self._ledger.individuals(self._id)
+        self._runs.attach_text(SEARCH, names.individuals_table(individuals), "individuals.csv")
+        finals = [one for one in individuals if names.group(one) == FINALS]
+        if self._runs.status(FINALS) is not None:
+            self._runs.attach_text(FINALS, names.individuals_table(finals), "individuals.csv")
         if best is not None and search.state is SearchState.COMPLETED:
             for evaluation in self._ledger.evaluations(self._id, best.number)[-1:]:
                 if evaluation.weights:

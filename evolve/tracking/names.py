@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from evolve.ledger.records import EvaluationRecord, IndividualRecord, SearchRecord, SearchState
-from evolve.trial import Json, TrialState
+from evolve.trial import Json, Role, TrialState
 from evolve.verdict import Answer, answer_in, sentence
 
 MAX_NAME = 250
@@ -36,20 +36,28 @@ SEARCH_STATUS = {
 }
 
 
-Kind: TypeAlias = Literal["search", "generation", "individual"]
+Kind: TypeAlias = Literal["search", "generation", "finals", "individual"]
 
 
 class Key(NamedTuple):
-    """Names a run within its search: the search itself, a generation or an individual."""
+    """Names a run within its search: the search itself, a generation, the finals or an individual."""
 
     kind: Kind
     number: int = 0
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "search" else f"{self.kind} {self.number}"
+        return self.kind if self.kind in ("search", "finals") else f"{self.kind} {self.number}"
 
 
 SEARCH = Key("search")
+FINALS = Key("finals")
+GROUPS: tuple[Kind, ...] = ("generation", "finals")
+"""Runs that individuals' runs are nested in."""
+
+
+def group(individual: IndividualRecord) -> Key:
+    """The run that an individual's run is nested in; finals are no generation, as nobody is bred of them."""
+    return FINALS if individual.role is Role.FINAL else Key("generation", individual.generation)
 
 
 class Point(NamedTuple):
@@ -153,6 +161,7 @@ def lineage_tags(individual: IndividualRecord) -> dict[str, str]:
         "evolve.operators": ", ".join(individual.operators),
         "evolve.role": individual.role.value,
         **({} if individual.original is None else {"evolve.original": str(individual.original)}),
+        **({} if individual.seed is None else {"evolve.seed": str(individual.seed)}),
         **{safe_name(f"evolve.origin.{gene}"): origin for gene, origin in individual.origins.items()},
     }
 
@@ -201,13 +210,15 @@ def individuals_table(individuals: Sequence[IndividualRecord]) -> str:
     metrics = list(dict.fromkeys(metric for one in individuals for metric in one.metrics))
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
-    fixed = ["individual", "generation", "state", "fitness", "failure", "parents", "inherited_from", "operators"]
-    writer.writerow([*fixed, *genes, *metrics])
+    fixed = ["individual", "generation", "role", "seed", "state", "fitness", "failure", "parents", "inherited_from"]
+    writer.writerow([*fixed, "operators", *genes, *metrics])
     for one in individuals:
         writer.writerow(
             [
                 one.number,
                 one.generation,
+                one.role.value,
+                one.seed,
                 one.state.value,
                 one.fitness,
                 one.failure and one.failure.value,

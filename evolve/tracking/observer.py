@@ -22,8 +22,8 @@ _PAGE = 1000
 class MlflowObserver:
     """Shows searches in MLflow.
 
-    The experiment has the search's name. The search is a run, each generation a run nested in it, each
-    individual a run nested in its generation, so that MLflow's compare view works across all three.
+    The experiment has the search's name. The search is a run, each generation a run nested in it and so are the
+    finals, each individual a run nested in one of those, so that MLflow's compare view works across all of them.
 
     Args:
         uri: MLflow's tracking URI; the store may be away or not exist yet.
