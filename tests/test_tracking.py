@@ -270,9 +270,9 @@ def test_finals_that_go_on_are_open_again(driver: Driver, ledger: Ledger, uri: s
     driver.run()
     driver.begin(6, role=Role.FINAL, original=0, seed=1)
     driver.complete(6)
-    driver.finish()
+    driver.finish(SearchState.INTERRUPTED)
     deliver(ledger, uri, driver.id)
-    assert runs_of(uri, driver.id)["finals"].info.status == "FINISHED"
+    assert runs_of(uri, driver.id)["finals"].info.status == "KILLED"
     driver.lease = ledger.acquire(driver.id)
     with driver.lease.transaction() as transaction:
         transaction.start(resumed=True)
