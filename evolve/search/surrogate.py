@@ -25,7 +25,9 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel,
 from evolve.search.geometry import Array
 
 LENGTH_SCALE = -0.3
-"""Prior mean of the log length scales, in widths of a gene's range."""
+"""Prior mean of the log length scales, in widths of a gene's range.
+
+Longer ones for more genes find more where fitness is noisy, and less where it is not; these are in between."""
 OPTIMISM = 2.0
 """Standard deviations above the mean, for the upper bound."""
 MAY_VARY = 40
