@@ -27,7 +27,7 @@ from evolve.search.geometry import Array
 LENGTH_SCALE = -0.3
 """Prior mean of the log length scales, in widths of a gene's range.
 
-Longer ones for more genes find more where fitness is noisy, and less where it is not; these are in between."""
+Longer ones for more genes were tried: they find more where fitness is noisy, and less where it is not."""
 OPTIMISM = 2.0
 """Standard deviations above the mean, for the upper bound."""
 MAY_VARY = 40
