@@ -108,7 +108,9 @@ def test_everyone_who_looks_is_told() -> None:
     assert frame["inherited_from"].isna().tolist() == [True, True, False, False, False, True]
 
     rows = individuals_table(individuals).splitlines()
-    assert rows[0].startswith("individual,generation,role,seed,state,fitness,failure,parents,inherited_from,operators")
+    assert rows[0].startswith(
+        "individual,generation,role,seed,state,fitness,failure,parents,inherited_from,operators"
+    )
     assert rows[5].startswith("4,0,search,,completed,0.4,,3 0,2,")
     assert outcome_tags(individuals[4], None)["evolve.inherited_from"] == "2"
     assert "evolve.inherited_from" not in outcome_tags(individuals[0], None)
