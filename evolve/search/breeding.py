@@ -56,7 +56,9 @@ def unbred(genome: Genome, operator: str, origin: str = "sampled") -> Birth:
 
 
 def repaired(birth: Birth, genome: Genome, operator: str) -> Birth:
-    """The same individual with another genome, as its own cannot be trained; what differs is repaired."""
+    """The same individual with another genome, if its own cannot be trained; what differs is repaired."""
+    if genome == birth.genome:
+        return birth
     coordinates = zip(birth.origins, birth.genome, genome, strict=True)
     origins = tuple(origin if was == now else "repaired" for origin, was, now in coordinates)
     return replace(birth, genome=genome, origins=origins, operators=(*birth.operators, operator))

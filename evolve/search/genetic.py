@@ -202,7 +202,8 @@ class GeneticSearch:
         )
 
     def _newborn(self, number: int) -> Proposal:
-        birth = self._repair(self._bear(number))
+        born = self._bear(number)
+        birth = repaired(born, self._memory.repair(born.genome), "memory_repair")
         params = self._codec.decode(birth.genome)
         origins = zip(self._codec.names, birth.origins, strict=True)
         role, settings = self._rungs.beginning(number)
@@ -275,10 +276,6 @@ class GeneticSearch:
         if not self._codec.feasible(genome):
             return False
         return self._codec.key(self._codec.decode(genome)) not in self._known_keys
-
-    def _repair(self, birth: Birth) -> Birth:
-        genome = self._memory.repair(birth.genome)
-        return birth if genome == birth.genome else repaired(birth, genome, "memory_repair")
 
 
 def _screening(space: SearchSpace, codec: Codec, points: Sequence[tuple[Genome, float | None]]) -> Screening | None:

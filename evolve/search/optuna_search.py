@@ -110,7 +110,8 @@ class OptunaSearch:
 
     def _propose(self) -> Proposal:
         number = self._asked
-        birth = self._fit_memory(self._bear(number))
+        born = self._bear(number)
+        birth = repaired(born, self._memory.repair(born.genome), "memory_repair")
         params = self._codec.decode(birth.genome)
         origins = zip(self._codec.names, birth.origins, strict=True)
         proposal = Proposal(
@@ -160,10 +161,6 @@ class OptunaSearch:
 
     def _is_new(self, genome: Genome) -> bool:
         return self._codec.key(self._codec.decode(genome)) not in self._known_keys
-
-    def _fit_memory(self, birth: Birth) -> Birth:
-        genome = self._memory.repair(birth.genome)
-        return birth if genome == birth.genome else repaired(birth, genome, "memory_repair")
 
 
 def _cell(genome: Genome) -> tuple[int, ...]:
