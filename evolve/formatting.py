@@ -136,8 +136,13 @@ def gain_text(best: float | None, default: float | None) -> str:
     difference = gain(best, default)
     if difference is None or default is None:
         return MISSING
+    return with_share(f"{difference:+.4f}", difference, default)
+
+
+def with_share(text: str, difference: float, default: float) -> str:
+    """A gain as `text` has it and, where it means something, in percent of the default's fitness."""
     share = gain_share(difference, default)
-    return f"{difference:+.4f} ({share})" if share else f"{difference:+.4f}"
+    return f"{text} ({share})" if share else text
 
 
 def gain_share(difference: float, default: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from evolve.formatting import count, gain_share, number
+from evolve.formatting import count, number, with_share
 from evolve.trial import Json
 
 LUCK = "one training each cannot tell gain from luck; `finals: {top: 3, seeds: 3}` would"
@@ -165,8 +165,8 @@ def sentence(answer: Answer) -> str:
         return _defended(answer)
     if best.gain is None or best.validation is None:
         return "no configuration has a result"
-    gain, share = best.gain, gain_share(best.gain.value, default.validation.mean)
-    found = f"{gain}{f' ({share})' if share else ''} over the default configuration"
+    gain = best.gain
+    found = f"{with_share(str(gain), gain.value, default.validation.mean)} over the default configuration"
     if max(best.validation.n, default.validation.n) == 1:
         return f"{found}; {LUCK}"
     doubt = ", within noise" if gain.within_noise else ""
