@@ -131,8 +131,8 @@ class SearchMirror:
         best = self._best_individual(search)
         individuals = self._ledger.individuals(self._id)
         self._runs.attach_text(SEARCH, names.individuals_table(individuals), "individuals.csv")
-        finals = [one for one in individuals if names.group(one) == FINALS]
         if self._runs.status(FINALS) is not None:
+            finals = [one for one in individuals if names.group(one) == FINALS]
             self._runs.attach_text(FINALS, names.individuals_table(finals), "individuals.csv")
         if best is not None and search.state is SearchState.COMPLETED:
             for evaluation in self._ledger.evaluations(self._id, best.number)[-1:]:

@@ -210,8 +210,8 @@ def individuals_table(individuals: Sequence[IndividualRecord]) -> str:
     metrics = list(dict.fromkeys(metric for one in individuals for metric in one.metrics))
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
-    fixed = ["individual", "generation", "role", "seed", "state", "fitness", "failure", "parents", "inherited_from"]
-    writer.writerow([*fixed, "operators", *genes, *metrics])
+    fixed = "individual generation role seed state fitness failure parents inherited_from operators"
+    writer.writerow([*fixed.split(), *genes, *metrics])
     for one in individuals:
         writer.writerow(
             [
