@@ -136,11 +136,14 @@ class TestModel:
     def test_the_loss_grows_and_more_than_by_noise_of_that_size(self, model, trained):
         generator = torch.manual_seed(0)
         for batch in trained[1]:
-            noise = torch.empty_like(batch["img"]).bernoulli_(0.5, generator=generator) * 2 - 1
-            noisy = {**batch, "img": (batch["img"] + EPSILON * noise).clamp(0, 1)}
             clean, harder = self.loss(model, batch), self.loss(model, perturb(model, batch, EPSILON))
             assert harder > clean
-            assert harder - clean > 3 * abs(self.loss(model, noisy) - clean)
+            changes = []
+            for _ in range(8):  # one draw can be unlucky, and models differ in the last digits between processors
+                noise = torch.empty_like(batch["img"]).bernoulli_(0.5, generator=generator) * 2 - 1
+                noisy = {**batch, "img": (batch["img"] + EPSILON * noise).clamp(0, 1)}
+                changes.append(abs(self.loss(model, noisy) - clean))
+            assert harder - clean > 3 * sum(changes) / len(changes)
 
     def test_the_images_stay_near_and_valid(self, model, trained):
         batch = trained[1][0]

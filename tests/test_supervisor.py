@@ -25,6 +25,9 @@ from evolve.ledger.owner import this_process
 from evolve.trial import TrialState
 from supervision import BrokenPool, Site, kill, site, wait_for
 
+ENDLESS = 1000
+"""Generations of a search that is still running when its test is over, however slow the machine."""
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Site]:
@@ -118,7 +121,7 @@ def test_a_driver_that_ends_is_replaced_and_nothing_finished_is_trained_twice(ho
 
 
 def test_drivers_outlive_their_supervisor_and_are_taken_over(home: Site) -> None:
-    searches = [home.submit(f"search {number}", generations=40, delay=0.1) for number in range(3)]
+    searches = [home.submit(f"search {number}", generations=ENDLESS, delay=0.1) for number in range(3)]
     former = home.supervise(workers=3)
     for search in searches:
         home.until_evaluated(search)
@@ -142,7 +145,7 @@ def test_drivers_outlive_their_supervisor_and_are_taken_over(home: Site) -> None
 
 
 def test_a_driver_that_has_no_lease_yet_is_taken_over_too(home: Site) -> None:
-    search = home.submit(generations=40, delay=0.1)
+    search = home.submit(generations=ENDLESS, delay=0.1)
     former = home.supervise()
     wait_for(lambda: former.snapshot().drivers)
     former.stop()
@@ -158,7 +161,7 @@ def test_a_driver_that_has_no_lease_yet_is_taken_over_too(home: Site) -> None:
 
 def test_a_driver_that_is_frozen_is_replaced(home: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.supervisor.supervisor.FROZEN_SECONDS", 1.0)
-    search = home.submit(generations=40, delay=0.1)
+    search = home.submit(generations=ENDLESS, delay=0.1)
     supervisor = Supervisor(home.ledger, home.settings, ServiceOptions(pool="inline"))
     frozen = subprocess.Popen(
         [sys.executable, "-c", HOLD, home.settings.ledger_url, search], stdout=subprocess.PIPE, text=True
