@@ -4,12 +4,13 @@ A generational search on the synthetic objective runs once without interruption.
 driver killed (SIGKILL) at random moments and resumed, until the given number of kills is reached; after the last
 one it runs to its end. It must come out the same, bit by bit; no evaluation may have been finished twice, and none
 be without a verdict; and no process of it may live on. The search has rungs, repeats and finals, begins with known
-configurations, and screens its offspring. What a steady-state search proposes depends on when its trials end; with
-`--steady` it need not come out the same.
+configurations, and screens its offspring. What a steady-state search proposes depends on when its trials end, and
+what is worth its time on how long they took; with `--steady` and `--efficient` it need not come out the same.
 
     python benchmarks/durability.py --kills 50 --mode inline
     python benchmarks/durability.py --kills 50 --mode ray
     python benchmarks/durability.py --kills 50 --mode ray --steady
+    python benchmarks/durability.py --kills 50 --mode ray --efficient
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ EPOCHS = 18
 OBJECTIVE = "workers.synthetic:SyntheticObjective"
 
 
-def space(evaluations: int, seconds: float, *, generational: bool) -> dict[str, object]:
+def space(evaluations: int, seconds: float, *, generational: bool, objective: str) -> dict[str, object]:
     """A space with all that makes a search more than births and verdicts."""
     gene = {"type": "float", "low": 0, "high": 1, "default": 0.2}
     genes = {f"x{number}": gene for number in range(6)}
@@ -54,6 +55,7 @@ def space(evaluations: int, seconds: float, *, generational: bool) -> dict[str, 
             "generations": evaluations // 10,
             "seed": 11,
             "generational": generational,
+            "objective": objective,
             "rungs": {"over": "epochs", "levels": 2, "factor": 3},
             "repeats": {"default": 2, "elites": 1},
         },
@@ -153,6 +155,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=["inline", "ray"], default="inline")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--steady", action="store_true", help="a search without generations")
+    parser.add_argument("--efficient", action="store_true", help="a search for the most gain in a second")
     parser.add_argument("--training", type=float, help="its seconds; by default so that the kills fit in")
     parser.add_argument("--longest", type=float, help="longest life of a driver, in seconds")
     parser.add_argument("--seed", type=int, default=0)
@@ -162,7 +165,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="durability-") as scratch:
         folder = Path(scratch)
         document = folder / "durability.yaml"
-        document.write_text(dump_yaml(space(options.evaluations, seconds, generational=not options.steady)))
+        objective = "efficiency" if options.efficient else "fitness"
+        sought = space(options.evaluations, seconds, generational=not options.steady, objective=objective)
+        document.write_text(dump_yaml(sought))
         started = time.monotonic()
         run_whole(document, options.mode, folder / "whole")
         chance = random.Random(options.seed)
@@ -180,7 +185,7 @@ def main() -> int:
         }
     print(json.dumps(result, indent=2))
     wrong = ("finished_twice", "without_verdict", "processes_left")
-    same = result["identical"] or options.steady
+    same = result["identical"] or options.steady or options.efficient
     return 0 if same and not any(result[name] for name in wrong) else 1
 
 
